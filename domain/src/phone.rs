@@ -14,6 +14,9 @@ pub use sip::SipUri;
 
 use serde::{Deserialize, Serialize};
 
+/// An identity is a key of the read model; what is longer than any address (in bytes) is none.
+const LONGEST: usize = 512;
+
 /// One end of a call: what it was taken to mean, and the text it was read from.
 ///
 /// The order is by identity first, so of two reports of one call that disagree, the greater is the one that
@@ -74,7 +77,11 @@ impl Address {
 
     fn read(raw: &str, empty: Identity) -> Address {
         let raw = raw.replace('\0', "\u{FFFD}");
-        let identity = if raw.trim().is_empty() { empty } else { identify(&raw) };
+        let identity = match raw.trim() {
+            "" => empty,
+            text if text.len() > LONGEST => Identity::Malformed,
+            _ => identify(&raw),
+        };
         Address { identity, raw }
     }
 }

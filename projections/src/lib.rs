@@ -1,1 +1,13 @@
+//! The read side: reading the log in order, folding it into rows, and the queries of each read model.
+//!
+//! - [`log`] reads `call_events` by position; the database guarantees that position order is commit order.
+//! - [`generation`] names the tables of one build of the read side and its checkpoint.
+//! - [`conversations`] is the fold (legs, families, messages, threads) and [`queries`] what REST asks of it.
+//! - [`runner`] keeps the current generation up with the log.
 
+pub mod conversations;
+pub mod generation;
+pub mod ids;
+pub mod log;
+pub mod queries;
+pub mod runner;

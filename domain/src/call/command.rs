@@ -1,0 +1,156 @@
+//! What may be said to a [`Call`](super::Call), in parsed types. Times come in with the command.
+
+use time::OffsetDateTime;
+
+use super::facts::{
+    AnsweredBy, Dial, DialLeg, Duration, Earliest, Ended, Facts, Recording, StartBasis, Started,
+};
+use super::status::{Authority, CallStatus, StatusReport};
+use crate::direction::{Lines, TwilioDirection};
+use crate::phone::Address;
+use crate::sid::{CallSid, RecordingSid};
+
+/// A command on the call with the given SID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallCommand {
+    /// Twilio fetched our TwiML: the call is at our door (contract section 1.1).
+    Announce(Announce),
+    /// A status callback (contract section 1.2).
+    ReportStatus(ReportStatus),
+    /// A `<Dial>` of this call has ended (contract section 1.3).
+    CompleteDial(CompleteDial),
+    /// A recording callback (contract section 1.5).
+    ReportRecording(ReportRecording),
+    /// An operator corrected which lines are ours.
+    Reclassify { lines: Lines, at: OffsetDateTime },
+    /// Nothing more is to come; reconcile leaves the call alone from here.
+    Freeze { at: OffsetDateTime },
+}
+
+/// Who calls whom, as one report has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identification {
+    pub from: Option<Address>,
+    pub to: Option<Address>,
+    pub twilio_direction: Option<TwilioDirection>,
+    pub parent_call_sid: Option<CallSid>,
+    pub forwarded_from: Option<String>,
+    pub caller_name: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announce {
+    pub call_sid: CallSid,
+    pub who: Identification,
+    pub status: CallStatus,
+    pub received_at: OffsetDateTime,
+    /// The lines that are ours as this is decided; what they mean for the call is stored in the event.
+    pub lines: Lines,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportStatus {
+    pub call_sid: CallSid,
+    pub who: Identification,
+    pub status: CallStatus,
+    pub sequence: Option<u32>,
+    /// Twilio's `Timestamp`: event time, one-second resolution.
+    pub timestamp: Option<OffsetDateTime>,
+    pub received_at: OffsetDateTime,
+    /// Seconds (`CallDuration`).
+    pub duration: Option<u32>,
+    pub answered_by: Option<AnsweredBy>,
+    pub recording: Option<(RecordingSid, Recording)>,
+    pub lines: Lines,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompleteDial {
+    pub call_sid: CallSid,
+    pub who: Identification,
+    pub dialled: DialLeg,
+    pub status: CallStatus,
+    /// Seconds (`DialCallDuration`).
+    pub seconds: Option<u32>,
+    pub bridged: Option<bool>,
+    pub received_at: OffsetDateTime,
+    pub recording: Option<(RecordingSid, Recording)>,
+    pub lines: Lines,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportRecording {
+    pub call_sid: CallSid,
+    pub recording_sid: RecordingSid,
+    pub recording: Recording,
+    pub received_at: OffsetDateTime,
+}
+
+impl Identification {
+    fn facts(self) -> Facts {
+        Facts {
+            from: self.from,
+            to: self.to,
+            twilio_direction: self.twilio_direction,
+            parent_call_sid: self.parent_call_sid,
+            forwarded_from: self.forwarded_from,
+            caller_name: self.caller_name,
+            ..Facts::default()
+        }
+    }
+}
+
+impl Announce {
+    pub(super) fn facts(self) -> Facts {
+        Facts {
+            status: Some(StatusReport::new(self.status, Authority::Derived, None, None)),
+            started: Some(Started::new(StartBasis::Seen, self.received_at)),
+            ended: self.status.is_final().then(|| Ended::new(Authority::Derived, self.received_at)),
+            ..self.who.facts()
+        }
+    }
+}
+
+impl ReportStatus {
+    pub(super) fn facts(self) -> Facts {
+        let at = self.timestamp.unwrap_or(self.received_at);
+        let is_final = self.status.is_final();
+        let started = if is_final {
+            let lasted = time::Duration::seconds(self.duration.unwrap_or(0).into());
+            Started::new(StartBasis::Computed, at.checked_sub(lasted).unwrap_or(at))
+        } else {
+            Started::new(StartBasis::Seen, at)
+        };
+        Facts {
+            status: Some(StatusReport::new(self.status, Authority::Callback, self.sequence, self.timestamp)),
+            started: Some(started),
+            answered: (self.status == CallStatus::InProgress).then(|| Earliest::new(at)),
+            ended: is_final.then(|| Ended::new(Authority::Callback, at)),
+            duration: self.duration.map(|seconds| Duration { authority: Authority::Callback, seconds }),
+            last_event_time: self.timestamp,
+            answered_by: self.answered_by,
+            recordings: self.recording.into_iter().collect(),
+            ..self.who.facts()
+        }
+    }
+}
+
+impl CompleteDial {
+    /// What the dial action says of the dialled leg, and that our empty TwiML ends this one: provisionally
+    /// `completed`, until a callback or REST confirms.
+    pub(super) fn facts(self) -> Facts {
+        let dial = Dial {
+            status: StatusReport::new(self.status, Authority::Derived, None, None),
+            seconds: self.seconds,
+            bridged: self.bridged,
+        };
+        Facts {
+            status: Some(StatusReport::new(CallStatus::Completed, Authority::Derived, None, None)),
+            started: Some(Started::new(StartBasis::Received, self.received_at)),
+            ended: Some(Ended::new(Authority::Derived, self.received_at)),
+            dials: [(self.dialled, dial)].into(),
+            recordings: self.recording.into_iter().collect(),
+            ..self.who.facts()
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Level one: a row for each Call SID, folded from that call's events in order.
+//!
+//! The aggregate has already decided what is new, so folding an event is overwriting what it carries. The
+//! row holds what is known but cannot be shown yet: a recording whose call was never announced, a child
+//! whose parent has not come.
+
+use std::collections::BTreeMap;
+
+use domain::call::facts::{Dial, DialLeg, Facts, Recording, RecordingStatus};
+use domain::call::{Authority, CallEvent, CallStatus};
+use domain::direction::{Classification, Direction, Party};
+use domain::phone::{Address, Identity};
+use domain::sid::{CallSid, RecordingSid};
+use rust_decimal::Decimal;
+use serde::Serialize;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use super::rows::{self, Table};
+use crate::generation::Generation;
+
+/// A row of `call_legs`. Durations are seconds, `queue_time` milliseconds, times UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
+pub struct Leg {
+    pub call_sid: String,
+    pub root_call_sid: String,
+    pub parent_call_sid: Option<String>,
+    pub announced: bool,
+    pub direction: Option<String>,
+    pub party_key: Option<String>,
+    pub party_kind: Option<String>,
+    pub party_display: Option<String>,
+    pub party_country: Option<String>,
+    pub rule: Option<String>,
+    pub twilio_direction: Option<String>,
+    pub from_number: Option<String>,
+    pub from_display: Option<String>,
+    pub from_malformed: bool,
+    pub to_number: Option<String>,
+    pub to_display: Option<String>,
+    pub to_malformed: bool,
+    pub forwarded_from: Option<String>,
+    pub caller_name: Option<String>,
+    pub status: Option<String>,
+    pub provisional: bool,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub answered_at: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ended_at: Option<OffsetDateTime>,
+    pub duration: Option<i32>,
+    pub price: Option<Decimal>,
+    pub price_unit: Option<String>,
+    pub answered_by: Option<String>,
+    pub queue_time: Option<i32>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_event_time: Option<OffsetDateTime>,
+    pub dials: Json<BTreeMap<DialLeg, Dial>>,
+    pub recordings: Json<BTreeMap<RecordingSid, Recording>>,
+    pub frozen: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339")]
+    pub updated_at: OffsetDateTime,
+}
+
+pub(super) const TABLE: Table = Table {
+    name: "call_legs",
+    key: "call_sid",
+    columns: &[
+        "call_sid",
+        "root_call_sid",
+        "parent_call_sid",
+        "announced",
+        "direction",
+        "party_key",
+        "party_kind",
+        "party_display",
+        "party_country",
+        "rule",
+        "twilio_direction",
+        "from_number",
+        "from_display",
+        "from_malformed",
+        "to_number",
+        "to_display",
+        "to_malformed",
+        "forwarded_from",
+        "caller_name",
+        "status",
+        "provisional",
+        "started_at",
+        "answered_at",
+        "ended_at",
+        "duration",
+        "price",
+        "price_unit",
+        "answered_by",
+        "queue_time",
+        "last_event_time",
+        "dials",
+        "recordings",
+        "frozen",
+        "created_at",
+        "updated_at",
+    ],
+};
+
+impl Leg {
+    /// The leg before its first event.
+    fn unknown(call_sid: &str, recorded_at: OffsetDateTime) -> Self {
+        Self {
+            call_sid: call_sid.to_owned(),
+            root_call_sid: call_sid.to_owned(),
+            parent_call_sid: None,
+            announced: false,
+            direction: None,
+            party_key: None,
+            party_kind: None,
+            party_display: None,
+            party_country: None,
+            rule: None,
+            twilio_direction: None,
+            from_number: None,
+            from_display: None,
+            from_malformed: false,
+            to_number: None,
+            to_display: None,
+            to_malformed: false,
+            forwarded_from: None,
+            caller_name: None,
+            status: None,
+            provisional: false,
+            started_at: None,
+            answered_at: None,
+            ended_at: None,
+            duration: None,
+            price: None,
+            price_unit: None,
+            answered_by: None,
+            queue_time: None,
+            last_event_time: None,
+            dials: Json(BTreeMap::new()),
+            recordings: Json(BTreeMap::new()),
+            frozen: false,
+            created_at: recorded_at,
+            updated_at: recorded_at,
+        }
+    }
+
+    /// Folds the next event of this call into its row.
+    pub(super) fn fold(
+        row: &mut Option<Self>,
+        call_sid: &str,
+        event: CallEvent,
+        recorded_at: OffsetDateTime,
+    ) {
+        let leg = row.get_or_insert_with(|| Self::unknown(call_sid, recorded_at));
+        leg.updated_at = recorded_at;
+        leg.frozen |= matches!(event, CallEvent::Frozen(_));
+        let change = event.into_change();
+        leg.learn(change.facts);
+        if let Some(classification) = change.classification {
+            leg.classify(classification);
+        }
+    }
+
+    fn learn(&mut self, facts: Facts) {
+        if let Some(parent) = facts.parent_call_sid {
+            self.root_call_sid = parent.as_str().to_owned();
+            self.parent_call_sid = Some(parent.as_str().to_owned());
+        }
+        if let Some(from) = facts.from {
+            self.from_malformed = from.identity == Identity::Malformed;
+            (self.from_number, self.from_display) = (Some(written(&from)), Some(from.display()));
+        }
+        if let Some(to) = facts.to {
+            self.to_malformed = to.identity == Identity::Malformed;
+            (self.to_number, self.to_display) = (Some(written(&to)), Some(to.display()));
+        }
+        if let Some(status) = facts.status {
+            self.status = Some(status.status.as_str().to_owned());
+            self.provisional = status.status.is_final() && status.authority == Authority::Derived;
+        }
+        if let Some(price) = facts.price {
+            (self.price, self.price_unit) = (Some(price.amount), Some(price.unit));
+        }
+        replace(&mut self.twilio_direction, facts.twilio_direction.map(String::from));
+        replace(&mut self.forwarded_from, facts.forwarded_from);
+        replace(&mut self.caller_name, facts.caller_name);
+        replace(&mut self.started_at, facts.started.map(|started| started.at.get()));
+        replace(&mut self.answered_at, facts.answered.map(|answered| answered.get()));
+        replace(&mut self.ended_at, facts.ended.map(|ended| ended.at.get()));
+        replace(&mut self.duration, facts.duration.map(|duration| duration.seconds.cast_signed()));
+        replace(&mut self.last_event_time, facts.last_event_time);
+        replace(&mut self.answered_by, facts.answered_by.map(String::from));
+        replace(&mut self.queue_time, facts.queue_time.map(u32::cast_signed));
+        self.dials.extend(facts.dials);
+        self.recordings.extend(facts.recordings);
+    }
+
+    fn classify(&mut self, classification: Classification) {
+        let Classification { direction, party, rule } = classification;
+        self.announced = true;
+        self.direction = Some(direction.as_str().to_owned());
+        self.rule = serde_json::to_value(rule).ok().and_then(|name| name.as_str().map(str::to_owned));
+        self.party_key = party.as_ref().map(Party::key);
+        self.party_display = party.as_ref().map(Party::display);
+        self.party_kind = party.as_ref().map(|party| kind(party).to_owned());
+        self.party_country = match &party {
+            Some(Party::Number(number)) => number.country(),
+            _ => None,
+        };
+    }
+
+    pub(super) fn status(&self) -> CallStatus {
+        self.status.as_deref().and_then(CallStatus::parse).unwrap_or(CallStatus::Queued)
+    }
+
+    pub(super) fn is(&self, direction: Direction) -> bool {
+        self.direction.as_deref() == Some(direction.as_str())
+    }
+
+    /// The newest recording of this leg that can be played.
+    pub(super) fn playable(&self) -> Option<&RecordingSid> {
+        self.recordings
+            .iter()
+            .filter(|(_, recording)| recording.status == RecordingStatus::Completed)
+            .max_by_key(|(sid, recording)| (recording.started_at, *sid))
+            .map(|(sid, _)| sid)
+    }
+
+    /// What the parent's dial action said of the leg with this SID.
+    pub(super) fn dial_of(&self, call_sid: &str) -> Option<&Dial> {
+        CallSid::try_new(call_sid).ok().and_then(|sid| self.dials.get(&DialLeg::Leg(sid)))
+    }
+}
+
+pub(super) async fn load(
+    connection: &mut PgConnection,
+    generation: Generation,
+    call_sids: &[&str],
+) -> sqlx::Result<Vec<Leg>> {
+    rows::load(connection, generation, &TABLE, "call_sid", call_sids).await
+}
+
+pub(super) async fn load_families(
+    connection: &mut PgConnection,
+    generation: Generation,
+    root_call_sids: &[&str],
+) -> sqlx::Result<Vec<Leg>> {
+    rows::load(connection, generation, &TABLE, "root_call_sid", root_call_sids).await
+}
+
+fn replace<T>(known: &mut Option<T>, reported: Option<T>) {
+    if reported.is_some() {
+        *known = reported;
+    }
+}
+
+/// How the seeds store a side of a call: E.164 for a number, else as Twilio wrote it.
+fn written(address: &Address) -> String {
+    match &address.identity {
+        Identity::Number(number) => number.as_str().to_owned(),
+        _ => address.raw.clone(),
+    }
+}
+
+fn kind(party: &Party) -> &'static str {
+    match party {
+        Party::Number(_) => "number",
+        Party::Withheld => "withheld",
+        Party::ShortCode(_) => "short_code",
+        Party::Name(_) => "name",
+        Party::Sip(_) => "sip",
+    }
+}

@@ -1,0 +1,105 @@
+//! One build of the read side: its schema, its checkpoint, and which build readers use.
+
+use std::fmt;
+
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+/// Changes whenever the fold would make other rows of the same events. A runner whose version differs from
+/// the tables' does not write to them.
+pub const FOLD_VERSION: i32 = 1;
+
+/// Names the schema that holds one build. Displayed, it is the schema's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation(i32);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "read_model_g{}", self.0)
+    }
+}
+
+/// How far a build has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Checkpoint {
+    pub position: i64,
+    pub epoch: i64,
+    pub fold_version: i32,
+}
+
+impl Generation {
+    /// The build that readers use now. A request asks once and keeps to it.
+    pub async fn current(connection: &mut PgConnection) -> sqlx::Result<Self> {
+        sqlx::query_scalar("select generation from read_model_current").fetch_one(connection).await.map(Self)
+    }
+
+    pub async fn checkpoint(self, connection: &mut PgConnection) -> sqlx::Result<Checkpoint> {
+        sqlx::query_as(
+            "select position, epoch, fold_version from read_model_generations where generation = $1",
+        )
+        .bind(self.0)
+        .fetch_one(connection)
+        .await
+    }
+
+    /// Takes the projection's lock: nobody else advances this build until the transaction ends.
+    pub(crate) async fn lock(self, connection: &mut PgConnection) -> sqlx::Result<Checkpoint> {
+        sqlx::query_as(
+            "select position, epoch, fold_version
+               from read_model_generations
+              where generation = $1
+                for update",
+        )
+        .bind(self.0)
+        .fetch_one(connection)
+        .await
+    }
+
+    pub(crate) async fn advance(self, connection: &mut PgConnection, position: i64) -> sqlx::Result<()> {
+        sqlx::query("update read_model_generations set position = $2 where generation = $1")
+            .bind(self.0)
+            .bind(position)
+            .execute(connection)
+            .await
+            .map(drop)
+    }
+}
+
+/// Creates the first build in a database that has none. Many processes may start at once.
+pub async fn ensure_first(pool: &PgPool) -> sqlx::Result<()> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("lock table read_model_current in share row exclusive mode").execute(&mut *tx).await?;
+    let exists: bool =
+        sqlx::query_scalar("select exists (select from read_model_current)").fetch_one(&mut *tx).await?;
+    if !exists {
+        sqlx::query("select create_read_model(1, $1), index_read_model(1), publish_read_model(1)")
+            .bind(FOLD_VERSION)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await
+}
+
+/// A snapshot of the current build: everything read through it, and its position, belong together.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) tx: Transaction<'static, Postgres>,
+    pub(crate) generation: Generation,
+    position: i64,
+}
+
+impl Snapshot {
+    pub async fn open(pool: &PgPool) -> sqlx::Result<Self> {
+        let mut tx = pool.begin_with("begin transaction isolation level repeatable read read only").await?;
+        let (generation, position): (i32, i64) = sqlx::query_as(
+            "select g.generation, g.position from read_model_current join read_model_generations g using (generation)",
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        Ok(Self { tx, generation: Generation(generation), position })
+    }
+
+    /// The last position of the log that is reflected.
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+}

@@ -1,0 +1,209 @@
+//! What REST asks of the conversations read model.
+//!
+//! Every query goes through one [`Snapshot`], so that an answer is of one generation and one position. Lists
+//! are by cursor, whose cost does not grow with depth, or by offset; no list counts its rows.
+
+use std::collections::HashMap;
+
+use sqlx::types::time::OffsetDateTime;
+
+use crate::conversations::{Contact, Conversation, Message};
+use crate::generation::Snapshot;
+
+/// Which part of a list is wanted. Lists are newest first, ties by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    Offset {
+        offset: i64,
+        limit: i64,
+    },
+    /// The rows after the one with this time and id.
+    After {
+        at: OffsetDateTime,
+        id: i64,
+        limit: i64,
+    },
+}
+
+impl Window {
+    pub fn limit(&self) -> i64 {
+        match self {
+            Self::Offset { limit, .. } | Self::After { limit, .. } => *limit,
+        }
+    }
+}
+
+/// A conversation as a list shows it.
+#[derive(Clone, Debug)]
+pub struct Thread {
+    pub conversation: Conversation,
+    pub contact: Option<Contact>,
+    pub last: Option<Entry>,
+}
+
+/// One call of a thread: the message that stands for it, and those of all its legs, by start time.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub message: Message,
+    pub legs: Vec<Message>,
+}
+
+/// A call in progress, with its thread once it has one.
+#[derive(Clone, Debug)]
+pub struct ActiveCall {
+    pub entry: Entry,
+    pub thread: Option<(Conversation, Option<Contact>)>,
+}
+
+impl Snapshot {
+    /// How many conversations there are; a counter, not a count.
+    pub async fn total_conversations(&mut self) -> sqlx::Result<i64> {
+        let query = format!("select rows from {}.totals where name = 'conversations'", self.generation);
+        sqlx::query_scalar(&query).fetch_one(&mut *self.tx).await
+    }
+
+    /// Conversations, the one with the newest call first.
+    pub async fn conversations(&mut self, window: Window) -> sqlx::Result<Vec<Thread>> {
+        let g = self.generation;
+        let columns = CONVERSATION;
+        let rows: Vec<Conversation> = match window {
+            Window::Offset { offset, limit } => {
+                let query = format!(
+                    "select {columns} from {g}.conversations c
+                      order by c.last_message_at desc, c.id desc limit $1 offset $2"
+                );
+                sqlx::query_as(&query).bind(limit).bind(offset).fetch_all(&mut *self.tx).await?
+            }
+            Window::After { at, id, limit } => {
+                let query = format!(
+                    "select {columns} from {g}.conversations c
+                      where (c.last_message_at, c.id) < ($1, $2)
+                      order by c.last_message_at desc, c.id desc limit $3"
+                );
+                sqlx::query_as(&query).bind(at).bind(id).bind(limit).fetch_all(&mut *self.tx).await?
+            }
+        };
+        self.threads(rows).await
+    }
+
+    pub async fn conversation(&mut self, id: i64) -> sqlx::Result<Option<Thread>> {
+        let query = format!("select {CONVERSATION} from {}.conversations c where c.id = $1", self.generation);
+        let row: Option<Conversation> = sqlx::query_as(&query).bind(id).fetch_optional(&mut *self.tx).await?;
+        Ok(self.threads(row.into_iter().collect()).await?.pop())
+    }
+
+    /// The calls of a conversation, newest first, each with its legs.
+    pub async fn thread(&mut self, conversation: i64, window: Window) -> sqlx::Result<Vec<Entry>> {
+        let g = self.generation;
+        let entries: Vec<Message> = match window {
+            Window::Offset { offset, limit } => {
+                let query = format!(
+                    "select {MESSAGE} from {g}.messages m
+                      where m.conversation_id = $1 and m.entry
+                      order by m.start_time desc, m.id desc limit $2 offset $3"
+                );
+                sqlx::query_as(&query)
+                    .bind(conversation)
+                    .bind(limit)
+                    .bind(offset)
+                    .fetch_all(&mut *self.tx)
+                    .await?
+            }
+            Window::After { at, id, limit } => {
+                let query = format!(
+                    "select {MESSAGE} from {g}.messages m
+                      where m.conversation_id = $1 and m.entry and (m.start_time, m.id) < ($2, $3)
+                      order by m.start_time desc, m.id desc limit $4"
+                );
+                sqlx::query_as(&query)
+                    .bind(conversation)
+                    .bind(at)
+                    .bind(id)
+                    .bind(limit)
+                    .fetch_all(&mut *self.tx)
+                    .await?
+            }
+        };
+        self.entries(entries).await
+    }
+
+    /// Calls in progress, newest first. What the sync filters hide is not among them.
+    pub async fn active(&mut self) -> sqlx::Result<Vec<ActiveCall>> {
+        let g = self.generation;
+        let query = format!(
+            "select {MESSAGE} from {g}.messages m
+              where m.entry and m.live and m.hidden_reason is null
+              order by m.start_time desc, m.id desc"
+        );
+        let messages: Vec<Message> = sqlx::query_as(&query).fetch_all(&mut *self.tx).await?;
+        let conversations: Vec<i64> = messages.iter().filter_map(|message| message.conversation_id).collect();
+        let query = format!("select {CONVERSATION} from {g}.conversations c where c.id = any($1)");
+        let rows: Vec<Conversation> =
+            sqlx::query_as(&query).bind(&conversations).fetch_all(&mut *self.tx).await?;
+        let contacts = self.contacts(&rows).await?;
+        let threads: HashMap<i64, Conversation> = rows.into_iter().map(|row| (row.id, row)).collect();
+        let calls = self.entries(messages).await?.into_iter().map(|entry| {
+            let thread = entry
+                .message
+                .conversation_id
+                .and_then(|id| threads.get(&id))
+                .map(|row| (row.clone(), row.contact_id.and_then(|id| contacts.get(&id)).cloned()));
+            ActiveCall { entry, thread }
+        });
+        Ok(calls.collect())
+    }
+
+    async fn threads(&mut self, rows: Vec<Conversation>) -> sqlx::Result<Vec<Thread>> {
+        let contacts = self.contacts(&rows).await?;
+        let last: Vec<i64> = rows.iter().map(|row| row.last_message_id).collect();
+        let query = format!("select {MESSAGE} from {}.messages m where m.id = any($1)", self.generation);
+        let messages: Vec<Message> = sqlx::query_as(&query).bind(&last).fetch_all(&mut *self.tx).await?;
+        let mut entries: HashMap<i64, Entry> =
+            self.entries(messages).await?.into_iter().map(|entry| (entry.message.id, entry)).collect();
+        let threads = rows.into_iter().map(|conversation| Thread {
+            contact: conversation.contact_id.and_then(|id| contacts.get(&id)).cloned(),
+            last: entries.remove(&conversation.last_message_id),
+            conversation,
+        });
+        Ok(threads.collect())
+    }
+
+    async fn contacts(&mut self, rows: &[Conversation]) -> sqlx::Result<HashMap<i64, Contact>> {
+        let ids: Vec<i64> = rows.iter().filter_map(|row| row.contact_id).collect();
+        let query = format!(
+            "select id, phone_number, formatted_number, display_name, metadata, created_at, updated_at
+               from {}.contacts where id = any($1)",
+            self.generation
+        );
+        let contacts: Vec<Contact> = sqlx::query_as(&query).bind(&ids).fetch_all(&mut *self.tx).await?;
+        Ok(contacts.into_iter().map(|contact| (contact.id, contact)).collect())
+    }
+
+    async fn entries(&mut self, messages: Vec<Message>) -> sqlx::Result<Vec<Entry>> {
+        let roots: Vec<&str> = messages.iter().map(|message| message.root_call_sid.as_str()).collect();
+        let query = format!(
+            "select {MESSAGE} from {}.messages m where m.root_call_sid = any($1) order by m.start_time, m.id",
+            self.generation
+        );
+        let legs: Vec<Message> = sqlx::query_as(&query).bind(&roots).fetch_all(&mut *self.tx).await?;
+        let mut families: HashMap<String, Vec<Message>> = HashMap::new();
+        for leg in legs {
+            families.entry(leg.root_call_sid.clone()).or_default().push(leg);
+        }
+        let entries = messages.into_iter().map(|message| Entry {
+            legs: families.get(&message.root_call_sid).cloned().unwrap_or_default(),
+            message,
+        });
+        Ok(entries.collect())
+    }
+}
+
+const CONVERSATION: &str = "c.id, c.contact_id, c.external_id, c.subject, c.status, c.last_message_at,
+    c.last_message_id, c.total_calls, c.total_duration, c.last_call_direction, c.metadata,
+    c.created_at, c.updated_at";
+
+const MESSAGE: &str = "m.id, m.conversation_id, m.twilio_sid, m.root_call_sid, m.parent_call_sid, m.entry,
+    m.live, m.hidden_reason, m.direction, m.status, m.display_status, m.missed, m.from_number, m.to_number,
+    m.duration, m.total_duration, m.talk_time, m.wait_time, m.price, m.price_unit, m.start_time,
+    m.answered_at, m.end_time, m.recording_sid, m.recording_url, m.metadata, m.last_event_time, m.is_final,
+    m.finalized_at, m.sync_state, m.created_at, m.updated_at";
