@@ -1,1 +1,261 @@
+//! Every setting, read once at start into one typed value, so that nothing further in asks the
+//! environment and a wrong setting stops the start with a sentence that names it.
+//!
+//! The names are the seeds' ("Environment Variables" of seed 000) and a few more; all of them,
+//! with their defaults, are in `config/default.toml`.
 
+mod parse;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+use source::{Layers, Settings};
+
+/// What callbook was told. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub mode: Mode,
+    /// Port 0 takes any free one.
+    pub bind: SocketAddr,
+    pub log_format: LogFormat,
+    pub database: Database,
+    pub database_max_connections: u32,
+    /// The folder of the webhook spool, and of the embedded PostgreSQL.
+    pub data_dir: Option<PathBuf>,
+    pub twilio: Account,
+    /// Without a trailing slash, as in `https://api.twilio.com`.
+    pub twilio_api_base_url: String,
+    /// Where Twilio reaches us: scheme, host, port and path as given, without userinfo, fragment
+    /// and trailing slash, which Twilio does not sign (contract §2).
+    pub webhook_base_url: Option<String>,
+    /// E.164, in the order given, each once.
+    pub owned_numbers: Vec<String>,
+    pub sip_user: String,
+    /// Lower case.
+    pub sip_domain: String,
+    pub record_calls: RecordCalls,
+    pub simulation: Simulation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Development,
+    Production,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// callbook runs its own PostgreSQL under [`Config::data_dir`].
+    Embedded,
+    External {
+        url: SecretString,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub enum Account {
+    Real { sid: String, auth_token: SecretString },
+    Simulated,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordCalls {
+    Off,
+    Dual,
+}
+
+/// How the simulated account behaves, if there is one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Simulation {
+    /// 0 places no call by itself.
+    pub calls_per_minute: f64,
+    /// 2.0 passes a minute in half a minute; above zero.
+    pub speed: f64,
+}
+
+/// Why callbook cannot start with these settings. No variant holds a secret's value.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read the configuration file {}, which CALLBOOK_CONFIG names", path.display())]
+    UnreadableFile { path: PathBuf, source: io::Error },
+    /// The parser's own message quotes the line, which may hold a secret; so only the place is told.
+    #[error("{} is not valid TOML{}", file.display(), place.as_ref().map(|at| format!(": see {at}")).unwrap_or_default())]
+    NotToml { file: PathBuf, place: Option<String> },
+    #[error("{} has a key `{key}` that callbook does not know; config/default.toml lists every key", file.display())]
+    UnknownKey { file: PathBuf, key: String },
+    #[error("`{key}` in {} must be a text, a number or a boolean", file.display())]
+    NotAScalar { file: PathBuf, key: String },
+    #[error("{key} is not valid UTF-8")]
+    NotUnicode { key: String },
+
+    #[error("{key} is `{value}`, but it must be {expected}")]
+    Invalid { key: &'static str, value: String, expected: &'static str },
+    #[error("{key} (its value is not shown here) must be {expected}")]
+    InvalidSecret { key: &'static str, expected: &'static str },
+    #[error(
+        "{present} is set, but {missing} is not: set both for a Twilio account, or neither to simulate one"
+    )]
+    HalfAnAccount { present: &'static str, missing: &'static str },
+    #[error("NODE_ENV=production needs {}, which nothing sets", keys.join(", "))]
+    MissingInProduction { keys: Vec<&'static str> },
+    #[error(
+        "DATABASE_URL is set, but TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are not: set them, or set \
+         SIMULATE=true if simulated calls may be written to that database"
+    )]
+    NoAccountForDatabase,
+    #[error(
+        "SIMULATE=true and TWILIO_ACCOUNT_SID are both set: unset one, as an account is real or simulated"
+    )]
+    RealAndSimulated,
+}
+
+impl Config {
+    /// From this process's environment, and the file that `CALLBOOK_CONFIG` names, if it is set.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        Self::build(Layers::read(environment)?)
+    }
+
+    /// As [`Config::from_env`], from the given environment instead of the process's.
+    pub fn from_sources(
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        Self::build(Layers::read(environment.into_iter().map(|(name, value)| (name, value.into())))?)
+    }
+
+    fn build(layers: Layers) -> Result<Self, ConfigError> {
+        let mode = mode(&layers.settings(None)?)?;
+        let settings = layers.settings(Some(mode))?;
+        if mode == Mode::Production {
+            require_for_production(&settings)?;
+        }
+        let twilio = account(&settings)?;
+        let database = match settings.database_url.given() {
+            None => Database::Embedded,
+            Some(url) => Database::External { url: parse::database_url("DATABASE_URL", url)? },
+        };
+        let simulate = parse::boolean("SIMULATE", &settings.simulate)?;
+        match (&twilio, &database) {
+            (Account::Real { .. }, _) if simulate => return Err(ConfigError::RealAndSimulated),
+            (Account::Simulated, Database::External { .. }) if !simulate => {
+                return Err(ConfigError::NoAccountForDatabase);
+            }
+            _ => {}
+        }
+        Ok(Self {
+            mode,
+            bind: SocketAddr::new(
+                parse::typed::<IpAddr>(
+                    "BIND_ADDRESS",
+                    &settings.bind_address,
+                    "an IP address, such as 127.0.0.1 or 0.0.0.0",
+                )?,
+                parse::number("PORT", &settings.port, 0..=65_535, "a port number from 0 to 65535")?,
+            ),
+            log_format: parse::choice(
+                "LOG_FORMAT",
+                &settings.log_format,
+                &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+                "`text` or `json`",
+            )?,
+            database,
+            database_max_connections: parse::number(
+                "DATABASE_MAX_CONNECTIONS",
+                &settings.database_max_connections,
+                2..=1_000,
+                "a whole number from 2 to 1000",
+            )?,
+            data_dir: settings.callbook_data_dir.given().map(PathBuf::from),
+            owned_numbers: owned_numbers(&settings, &twilio)?,
+            twilio,
+            twilio_api_base_url: parse::base_url("TWILIO_API_BASE_URL", &settings.twilio_api_base_url)?,
+            webhook_base_url: match settings.webhook_base_url.given() {
+                None => None,
+                Some(url) => Some(parse::base_url("WEBHOOK_BASE_URL", url)?),
+            },
+            sip_user: parse::sip_user("SIP_USER", &settings.sip_user)?,
+            sip_domain: parse::sip_domain("SIP_DOMAIN", &settings.sip_domain)?,
+            record_calls: parse::choice(
+                "RECORD_CALLS",
+                &settings.record_calls,
+                &[("off", RecordCalls::Off), ("dual", RecordCalls::Dual)],
+                "`off` or `dual`",
+            )?,
+            simulation: Simulation {
+                calls_per_minute: parse::number(
+                    "SIMULATION_CALLS_PER_MINUTE",
+                    &settings.simulation_calls_per_minute,
+                    0.0..=60_000.0,
+                    "a number from 0 to 60000",
+                )?,
+                speed: parse::number(
+                    "SIMULATION_SPEED",
+                    &settings.simulation_speed,
+                    0.01..=10_000.0,
+                    "a number from 0.01 to 10000",
+                )?,
+            },
+        })
+    }
+}
+
+fn mode(settings: &Settings) -> Result<Mode, ConfigError> {
+    parse::choice(
+        "NODE_ENV",
+        &settings.node_env,
+        &[("development", Mode::Development), ("production", Mode::Production)],
+        "`development` or `production`",
+    )
+}
+
+/// All at once, so that a first deployment is not a guessing game.
+fn require_for_production(settings: &Settings) -> Result<(), ConfigError> {
+    let keys: Vec<_> = [
+        ("DATABASE_URL", &settings.database_url),
+        ("TWILIO_ACCOUNT_SID", &settings.twilio_account_sid),
+        ("TWILIO_AUTH_TOKEN", &settings.twilio_auth_token),
+        ("OWNED_PHONE_NUMBERS", &settings.owned_phone_numbers),
+        ("WEBHOOK_BASE_URL", &settings.webhook_base_url),
+    ]
+    .into_iter()
+    .filter(|(_, value)| value.given().is_none())
+    .map(|(key, _)| key)
+    .collect();
+    if keys.is_empty() { Ok(()) } else { Err(ConfigError::MissingInProduction { keys }) }
+}
+
+fn account(settings: &Settings) -> Result<Account, ConfigError> {
+    const SID: &str = "TWILIO_ACCOUNT_SID";
+    const TOKEN: &str = "TWILIO_AUTH_TOKEN";
+    match (settings.twilio_account_sid.given(), settings.twilio_auth_token.given()) {
+        (None, None) => Ok(Account::Simulated),
+        (Some(_), None) => Err(ConfigError::HalfAnAccount { present: SID, missing: TOKEN }),
+        (None, Some(_)) => Err(ConfigError::HalfAnAccount { present: TOKEN, missing: SID }),
+        (Some(sid), Some(token)) => {
+            Ok(Account::Real { sid: parse::account_sid(SID, sid)?, auth_token: token.into() })
+        }
+    }
+}
+
+/// A simulated business has a number even if nobody named one; a real one never gets an invented one.
+fn owned_numbers(settings: &Settings, twilio: &Account) -> Result<Vec<String>, ConfigError> {
+    const SIMULATED: &str = "+16175006181";
+    match (settings.owned_phone_numbers.given(), twilio) {
+        (Some(list), _) => parse::owned_numbers("OWNED_PHONE_NUMBERS", list),
+        (None, Account::Simulated) => Ok(vec![SIMULATED.to_owned()]),
+        (None, Account::Real { .. }) => Ok(Vec::new()),
+    }
+}
