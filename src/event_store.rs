@@ -15,7 +15,7 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
-pub use calls::{CallStore, StreamState, load_streams};
+pub use calls::{CallStore, LoadError, StreamState, load_streams};
 
 /// Units in one transaction at most.
 const BATCH: usize = 1_000;

@@ -72,9 +72,8 @@ pub async fn load_streams(
     .await?;
     let mut streams: HashMap<String, StreamState> = HashMap::new();
     for (aggregate_id, sequence, event_type, event_version, payload) in rows {
-        let event = CallEvent::decode(&event_type, &event_version, &payload).map_err(|source| {
-            LoadError::Event { aggregate_id: aggregate_id.clone(), sequence, source }
-        })?;
+        let event = CallEvent::decode(&event_type, &event_version, &payload)
+            .map_err(|source| LoadError::Event { aggregate_id: aggregate_id.clone(), sequence, source })?;
         let stream = streams.entry(aggregate_id).or_default();
         stream.sequence = sequence;
         stream.call.apply(event);
@@ -160,7 +159,9 @@ impl EventStore<Call> for CallStore {
         match self.committer.commit(unit).await {
             Ok(()) => Ok(envelopes),
             Err(CommitError::Conflict) => Err(AggregateError::AggregateConflict),
-            Err(CommitError::Database(error)) => Err(AggregateError::DatabaseConnectionError(Box::new(error))),
+            Err(CommitError::Database(error)) => {
+                Err(AggregateError::DatabaseConnectionError(Box::new(error)))
+            }
             Err(error @ CommitError::Stopping) => Err(AggregateError::UnexpectedError(Box::new(error))),
         }
     }

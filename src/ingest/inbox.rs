@@ -72,7 +72,9 @@ impl Endpoint {
             Self::RecordingStatus if !get("RecordingSid").is_empty() => {
                 format!("recording:{}:{}", get("RecordingSid"), get("RecordingStatus"))
             }
-            _ => format!("{}:{call}:{}", self.event_type(), token.map_or_else(|| form.digest(), str::to_owned)),
+            _ => {
+                format!("{}:{call}:{}", self.event_type(), token.map_or_else(|| form.digest(), str::to_owned))
+            }
         };
         if key.len() <= LONGEST_KEY && !key.contains('\0') {
             key
@@ -119,7 +121,7 @@ impl From<Delivery> for Row {
             call_sid: sid("CallSid"),
             recording_sid: sid("RecordingSid"),
             dedupe_key: endpoint.dedupe_key(&form, idempotency_token.as_deref()),
-            payload: Value::Object(form.to_json()),
+            payload: form.to_json(),
             received_at,
             request_id,
             idempotency_token,

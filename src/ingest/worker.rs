@@ -1,0 +1,292 @@
+//! Decides what waits in the inbox, in the order in which it was received.
+//!
+//! A batch is loaded together: its rows, and the streams of its calls in one query. Each call becomes one
+//! unit of work, in which its rows are completed *with their outcome* beside the events. A row that fails by
+//! itself is tried again later and holds up no other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::call::CallCommand;
+use domain::direction::Lines;
+use domain::sid::CallSid;
+use futures::future::join_all;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use super::inbox::Endpoint;
+use super::report;
+use crate::event_store::{
+    CommitError, Committer, Done, DoneStatus, LoadError, NewEvent, StreamState, Unit, load_streams,
+};
+
+/// Rows in one batch at most.
+const BATCH: i64 = 500;
+/// How often the inbox is looked at although nobody said that it grew: another instance may have filled it,
+/// or a failed row's time may have come.
+const POLL: Duration = Duration::from_millis(200);
+/// How long to wait after the database failed.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Tries before a row is given up; with the backoff below, after about an hour and a half.
+const TRIES: i32 = 10;
+const FIRST_BACKOFF: i64 = 10;
+const LONGEST_BACKOFF: i64 = 1_800;
+
+/// Works the inbox off. Cheap to clone; clones share the wake-up.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    pool: PgPool,
+    committer: Committer,
+    lines: Arc<Lines>,
+    wake: Arc<Notify>,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct Waiting {
+    id: i64,
+    event_type: String,
+    payload: Value,
+    received_at: OffsetDateTime,
+    retry_count: i32,
+    request_id: Option<String>,
+}
+
+/// A row and the command it makes.
+#[derive(Debug)]
+struct Reported {
+    row: Waiting,
+    command: CallCommand,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum WorkError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("the inbox cannot be read")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Worker {
+    pub fn new(pool: PgPool, committer: Committer, lines: Lines, wake: Arc<Notify>) -> Self {
+        Self { pool, committer, lines: Arc::new(lines), wake }
+    }
+
+    /// Works until it is dropped.
+    pub async fn run(self) {
+        loop {
+            match self.work().await {
+                Ok(0) => {
+                    // Either is reason enough to look again.
+                    let _ = tokio::time::timeout(POLL, self.wake.notified()).await;
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the inbox stands still");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Decides the next batch; says how many rows it took.
+    async fn work(&self) -> Result<usize, WorkError> {
+        let rows: Vec<Waiting> = sqlx::query_as(
+            "select id, event_type, payload, received_at, retry_count, request_id
+               from twilio_webhook_inbox
+              where processing_status in ('pending', 'failed')
+                and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
+              order by received_at, id
+              limit $1",
+        )
+        .bind(BATCH)
+        .fetch_all(&self.pool)
+        .await?;
+        let taken = rows.len();
+        let (by_call, meaningless) = self.read(rows);
+        let sids: Vec<&str> = by_call.keys().map(CallSid::as_str).collect();
+        let mut connection = self.pool.acquire().await?;
+        let loaded = load_streams(&mut connection, &sids).await;
+        drop(connection);
+        let mut streams = match loaded {
+            Ok(streams) => Some(streams),
+            // One stream that cannot be read must not hold up the others: each call loads its own.
+            Err(LoadError::Event { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let calls = by_call.into_iter().map(|(sid, reports)| {
+            let state = streams.as_mut().map(|known| known.remove(sid.as_str()).unwrap_or_default());
+            self.decide_call(sid, reports, state)
+        });
+        let dead = async {
+            match meaningless {
+                unit if unit.done.is_empty() => Ok(()),
+                unit => self.committer.commit(unit).await.map_err(WorkError::from),
+            }
+        };
+        let (dead, decided) = futures::join!(dead, join_all(calls));
+        dead?;
+        decided.into_iter().collect::<Result<(), _>>()?;
+        Ok(taken)
+    }
+
+    /// Sorts the rows by call. Those that make no command are done already.
+    fn read(&self, rows: Vec<Waiting>) -> (BTreeMap<CallSid, Vec<Reported>>, Unit) {
+        let mut by_call: BTreeMap<CallSid, Vec<Reported>> = BTreeMap::new();
+        let mut meaningless = Unit::default();
+        for row in rows {
+            let read = match Endpoint::of_event_type(&row.event_type) {
+                Some(endpoint) => report::command(endpoint, &row.payload, row.received_at, &self.lines)
+                    .map_err(|reason| reason.to_string()),
+                None => Err(format!("this callbook does not know the event type {:?}", row.event_type)),
+            };
+            match read {
+                Ok((sid, command)) => by_call.entry(sid).or_default().push(Reported { row, command }),
+                Err(reason) => {
+                    tracing::warn!(inbox.id = row.id, "inbox row {} is dead-lettered: {reason}", row.id);
+                    meaningless.done.push(refused(row.id, reason));
+                }
+            }
+        }
+        (by_call, meaningless)
+    }
+
+    /// Decides the reports about one call and hands them to the committer; again where somebody was faster.
+    async fn decide_call(
+        &self,
+        call_sid: CallSid,
+        reports: Vec<Reported>,
+        mut loaded: Option<StreamState>,
+    ) -> Result<(), WorkError> {
+        loop {
+            let state = match loaded.take() {
+                Some(state) => state,
+                None => match self.load(&call_sid).await {
+                    Ok(state) => state,
+                    Err(WorkError::Load(error @ LoadError::Event { .. })) => {
+                        return self.put_off(&call_sid, &reports, &error).await;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            match self.committer.commit(decide(&call_sid, state, &reports)).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict) => {}
+                Err(CommitError::Database(error)) if is_about_the_rows(&error) => {
+                    return self.put_off(&call_sid, &reports, &CommitError::Database(error)).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn load(&self, call_sid: &CallSid) -> Result<StreamState, WorkError> {
+        let mut connection = self.pool.acquire().await?;
+        let mut streams = load_streams(&mut connection, &[call_sid.as_str()]).await?;
+        Ok(streams.remove(call_sid.as_str()).unwrap_or_default())
+    }
+
+    /// Tries these rows again later, up to [`TRIES`] times.
+    async fn put_off(
+        &self,
+        call_sid: &CallSid,
+        reports: &[Reported],
+        error: &dyn std::error::Error,
+    ) -> Result<(), WorkError> {
+        let reason = match error.source() {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        tracing::error!(
+            call.sid = call_sid.as_str(),
+            rows = reports.len(),
+            "the reports about {call_sid} failed: {reason}"
+        );
+        let ids: Vec<i64> = reports.iter().map(|report| report.row.id).collect();
+        let tries: Vec<i32> = reports.iter().map(|report| report.row.retry_count + 1).collect();
+        let waits: Vec<i64> = tries.iter().map(|tries| backoff(*tries)).collect();
+        sqlx::query(
+            "update twilio_webhook_inbox as inbox
+                set processing_status = case when failed.tries >= $4 then 'dead_letter' else 'failed' end,
+                    retry_count = failed.tries, error = $5,
+                    next_attempt_at = clock_timestamp() + make_interval(secs => failed.wait),
+                    processed_at = case when failed.tries >= $4 then clock_timestamp() end
+               from unnest($1::bigint[], $2::integer[], $3::bigint[]) as failed (id, tries, wait)
+              where inbox.id = failed.id and inbox.processing_status in ('pending', 'failed')",
+        )
+        .bind(&ids)
+        .bind(&tries)
+        .bind(&waits)
+        .bind(TRIES)
+        .bind(&reason)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+}
+
+/// One unit for one call: its rows in the order received, each with what came of it.
+fn decide(call_sid: &CallSid, mut state: StreamState, reports: &[Reported]) -> Unit {
+    let mut unit = Unit::default();
+    for Reported { row, command } in reports {
+        match state.call.decide(command.clone()) {
+            Ok(events) => {
+                let metadata = json!({
+                    "source": "webhook",
+                    "inbox_id": row.id.to_string(),
+                    "request_id": row.request_id.clone().unwrap_or_default(),
+                });
+                let placed = state.extend(call_sid.as_str(), events, &metadata.to_string());
+                unit.done.push(decided(row.id, call_sid, &placed));
+                unit.events.extend(placed);
+            }
+            Err(refusal) => unit.done.push(refused(row.id, refusal.to_string())),
+        }
+    }
+    unit
+}
+
+fn decided(inbox_id: i64, call_sid: &CallSid, events: &[NewEvent]) -> Done {
+    let result = if events.is_empty() { "already_so" } else { "recorded" };
+    let events: Vec<Value> = events
+        .iter()
+        .map(|event| json!({ "call_sid": call_sid, "sequence": event.sequence, "type": event.event_type }))
+        .collect();
+    Done {
+        inbox_id,
+        status: DoneStatus::Completed,
+        outcome: json!({ "result": result, "events": events }),
+        error: None,
+        at: OffsetDateTime::now_utc(),
+    }
+}
+
+fn refused(inbox_id: i64, reason: String) -> Done {
+    Done {
+        inbox_id,
+        status: DoneStatus::DeadLetter,
+        outcome: json!({ "result": "refused", "reason": reason }),
+        error: Some(reason),
+        at: OffsetDateTime::now_utc(),
+    }
+}
+
+/// Whether the database refused what it was given, rather than being away: data exceptions (22) and broken
+/// constraints (23).
+fn is_about_the_rows(error: &sqlx::Error) -> bool {
+    let code = match error {
+        sqlx::Error::Database(database) => database.code(),
+        _ => None,
+    };
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+}
+
+/// Seconds until the next try: 10, 20, 40, … up to half an hour.
+fn backoff(tries: i32) -> i64 {
+    let doublings = u32::try_from(tries.saturating_sub(1)).unwrap_or(0).min(16);
+    FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
+}
