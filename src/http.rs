@@ -1,6 +1,7 @@
 //! What every route shares: how a request is named in the log, how a list is paged, and how a
 //! refusal looks.
 
+pub mod page;
 pub mod problem;
 
 /// The routes on a free port of the loopback, so that tests see what a client sees.
