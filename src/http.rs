@@ -3,6 +3,7 @@
 
 pub mod page;
 pub mod problem;
+pub mod request_id;
 
 /// The routes on a free port of the loopback, so that tests see what a client sees.
 #[cfg(test)]
