@@ -1,8 +1,15 @@
 //! callbook: the book of record for a business's phone traffic.
+//!
+//! What happens around the domain and its projections: HTTP, the inbox, the one writer of the log, Twilio,
+//! the embedded PostgreSQL, the simulator and the command line. [`app`] puts it together.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod event_store;
+pub mod http;
 pub mod ingest;
+pub mod installation;
 pub mod postgres;
 pub mod simulator;
 pub mod telemetry;

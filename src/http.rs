@@ -1,0 +1,15 @@
+//! What every route shares: how a request is named in the log, how a list is paged, and how a
+//! refusal looks.
+
+pub mod page;
+pub mod problem;
+pub mod request_id;
+
+/// The routes on a free port of the loopback, so that tests see what a client sees.
+#[cfg(test)]
+async fn serve_for_test(routes: axum::Router) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    address
+}

@@ -1,0 +1,277 @@
+//! Every refusal in one form, `application/problem+json` (RFC 9457), and every status in one match.
+//! What went wrong inside stays inside: a source is logged here, once, and has no way into a body.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::error::Error;
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+type Source = Box<dyn Error + Send + Sync>;
+
+/// Why a request is not answered as asked. Whatever a variant shows is fit for the caller's eyes,
+/// but for `source`, which is for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("there is no conversation {id}")]
+    UnknownConversation { id: i64 },
+    /// `value` is what the caller sent, decoded.
+    #[error("`{name}` is `{value}`, but it must be {expected}", value = shortened(.value))]
+    BadParameter { name: &'static str, value: String, expected: &'static str },
+    #[error("the body is larger than {limit} bytes")]
+    PayloadTooLarge { limit: usize },
+    /// `reason` completes "the body is not a form that can be read: …".
+    #[error("the body is not a form that can be read: {reason}")]
+    UnreadableForm { reason: Cow<'static, str> },
+    /// `reason` is a whole clause, such as "the signature does not match".
+    #[error("{reason}")]
+    Forbidden { reason: &'static str },
+    #[error("there is nothing at {path}", path = shortened(.path))]
+    NotFound { path: String },
+    #[error("this path does not take that method; the Allow header lists those it takes")]
+    MethodNotAllowed,
+    /// `what` is not there at the moment, as in "the database".
+    #[error("{what} cannot be reached at the moment; try again in a few seconds")]
+    Unavailable { what: &'static str, source: Source },
+    #[error("something went wrong inside callbook; its log has the details under this request's id")]
+    Internal { source: Source },
+}
+
+/// The body of a refusal.
+#[derive(Debug, Serialize)]
+pub struct Problem {
+    /// `/problems/<code>`, or `about:blank` where the status says it all.
+    #[serde(rename = "type")]
+    kind: Cow<'static, str>,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    /// Stable, for programs.
+    code: &'static str,
+    /// The query or path parameter at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'static str>,
+}
+
+impl ApiError {
+    pub fn internal(source: impl Into<Source>) -> Self {
+        Self::Internal { source: source.into() }
+    }
+
+    /// The one place that knows statuses and codes. Without a title, the status says it all.
+    fn problem(&self) -> (StatusCode, Problem) {
+        let (status, code, title) = match self {
+            Self::UnknownConversation { .. } => {
+                (StatusCode::NOT_FOUND, "unknown-conversation", Some("There is no such conversation"))
+            }
+            Self::BadParameter { .. } => {
+                (StatusCode::BAD_REQUEST, "bad-parameter", Some("A parameter cannot be used"))
+            }
+            Self::UnreadableForm { .. } => {
+                (StatusCode::BAD_REQUEST, "unreadable-form", Some("The form cannot be read"))
+            }
+            Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", None),
+            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden", None),
+            Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", None),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", None),
+            Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", None),
+            Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal", None),
+        };
+        let problem = Problem {
+            kind: title.map_or("about:blank".into(), |_| format!("/problems/{code}").into()),
+            title: title.or(status.canonical_reason()).unwrap_or_default(),
+            status: status.as_u16(),
+            detail: self.to_string(),
+            code,
+            parameter: match self {
+                Self::BadParameter { name, .. } => Some(*name),
+                _ => None,
+            },
+        };
+        (status, problem)
+    }
+
+    /// Only what somebody must look into; the caller's own mistakes are in the caller's answer.
+    fn log(&self) {
+        match self {
+            Self::Internal { source } => tracing::error!(error = chain(&**source), "a request failed"),
+            Self::Unavailable { what, source } => {
+                tracing::warn!(error = chain(&**source), "a request was put off: {what} cannot be reached");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        let (status, problem) = self.problem();
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+/// For `Router::fallback`.
+pub async fn not_found(uri: Uri) -> ApiError {
+    ApiError::NotFound { path: uri.path().to_owned() }
+}
+
+/// For `Router::method_not_allowed_fallback`, which must come after the routes it is for. The
+/// router adds the Allow header.
+pub async fn method_not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+/// For `CatchPanicLayer::custom`: the caller learns no more than from any other failure.
+pub fn panicked(payload: Box<dyn Any + Send>) -> Response {
+    let message = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("without a message");
+    ApiError::internal(format!("a handler panicked: {message}")).into_response()
+}
+
+/// With the causes, which the JSON formatter would leave out.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// An answer is no place to echo a megabyte.
+fn shortened(text: &str) -> Cow<'_, str> {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::{get, post};
+    use serde_json::{Value, json};
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    async fn body(response: Response) -> Value {
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_refusal_has_its_status_code_and_sentence() {
+        let blank = |title, status, detail, code| json!({ "type": "about:blank", "title": title, "status": status, "detail": detail, "code": code });
+        let table = [
+            (
+                ApiError::UnknownConversation { id: 42 },
+                json!({
+                    "type": "/problems/unknown-conversation", "title": "There is no such conversation",
+                    "status": 404, "detail": "there is no conversation 42", "code": "unknown-conversation",
+                }),
+            ),
+            (
+                ApiError::BadParameter { name: "page", value: "x".repeat(81), expected: "a number" },
+                json!({
+                    "type": "/problems/bad-parameter", "title": "A parameter cannot be used",
+                    "status": 400, "code": "bad-parameter", "parameter": "page",
+                    "detail": format!("`page` is `{}…`, but it must be a number", "x".repeat(80)),
+                }),
+            ),
+            (
+                ApiError::UnreadableForm { reason: "byte 7 is not UTF-8".into() },
+                json!({
+                    "type": "/problems/unreadable-form", "title": "The form cannot be read", "status": 400,
+                    "detail": "the body is not a form that can be read: byte 7 is not UTF-8",
+                    "code": "unreadable-form",
+                }),
+            ),
+            (
+                ApiError::PayloadTooLarge { limit: 65_536 },
+                blank("Payload Too Large", 413, "the body is larger than 65536 bytes", "payload-too-large"),
+            ),
+            (
+                ApiError::Forbidden { reason: "the signature does not match" },
+                blank("Forbidden", 403, "the signature does not match", "forbidden"),
+            ),
+            (
+                ApiError::Unavailable { what: "the database", source: "10.0.0.7 refused".into() },
+                blank(
+                    "Service Unavailable",
+                    503,
+                    "the database cannot be reached at the moment; try again in a few seconds",
+                    "unavailable",
+                ),
+            ),
+            (
+                ApiError::internal("password authentication failed for hunter2"),
+                blank(
+                    "Internal Server Error",
+                    500,
+                    "something went wrong inside callbook; its log has the details under this request's id",
+                    "internal",
+                ),
+            ),
+        ];
+        for (error, expected) in table {
+            let response = error.into_response();
+            assert_eq!(u64::from(response.status().as_u16()), expected["status"]);
+            assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), expected["status"] == 503);
+            assert_eq!(body(response).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_wrong_methods_and_panics_are_problems_too() {
+        let routes = Router::new()
+            .route("/things", get(async || "things").put(async || "put"))
+            .route("/panic", post(async || -> &str { panic!("at the disco with hunter2") }))
+            .fallback(not_found)
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(CatchPanicLayer::custom(panicked));
+        let server = crate::http::serve_for_test(routes).await;
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let at = |path: &str| format!("http://{server}{path}");
+
+        let answer = client.get(at("/nowhere?secret=1")).send().await.unwrap();
+        assert_eq!(answer.status(), 404);
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(answer.json::<Value>().await.unwrap()["detail"], "there is nothing at /nowhere");
+
+        let answer = client.delete(at("/things")).send().await.unwrap();
+        assert_eq!(answer.status(), 405);
+        assert_eq!(answer.headers()["allow"], "GET,HEAD,PUT");
+        assert_eq!(answer.json::<Value>().await.unwrap()["code"], "method-not-allowed");
+
+        let answer = client.post(at("/panic")).send().await.unwrap();
+        assert_eq!(answer.status(), 500);
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("\"internal\"") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn the_log_has_the_causes_of_an_error() {
+        let cause = std::io::Error::other(ApiError::Unavailable { what: "it", source: "refused".into() });
+        let error = ApiError::internal(cause);
+        let ApiError::Internal { source } = &error else { panic!("{error}") };
+
+        assert_eq!(
+            chain(&**source),
+            "it cannot be reached at the moment; try again in a few seconds: refused"
+        );
+        assert!(!error.to_string().contains("refused"));
+    }
+}
