@@ -166,6 +166,7 @@ begin
     execute format('create index idx_messages_conversation on %I.messages (conversation_id, start_time desc, id desc) where entry', s);
     execute format('create index idx_messages_start_time on %I.messages (start_time desc)', s);
     execute format('create index idx_messages_live on %I.messages (start_time desc, id desc) where entry and live', s);
+    execute format('create index idx_messages_unfinished on %I.messages (id) where not is_final', s);
 end
 $$;
 

@@ -13,6 +13,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use domain::phone::PhoneNumber;
 use secrecy::SecretString;
 
 use source::{Layers, Settings};
@@ -35,7 +36,7 @@ pub struct Config {
     /// and trailing slash, which Twilio does not sign (contract §2).
     pub webhook_base_url: Option<String>,
     /// E.164, in the order given, each once.
-    pub owned_numbers: Vec<String>,
+    pub owned_numbers: Vec<PhoneNumber>,
     pub sip_user: String,
     /// Lower case.
     pub sip_domain: String,
@@ -251,11 +252,11 @@ fn account(settings: &Settings) -> Result<Account, ConfigError> {
 }
 
 /// A simulated business has a number even if nobody named one; a real one never gets an invented one.
-fn owned_numbers(settings: &Settings, twilio: &Account) -> Result<Vec<String>, ConfigError> {
+fn owned_numbers(settings: &Settings, twilio: &Account) -> Result<Vec<PhoneNumber>, ConfigError> {
     const SIMULATED: &str = "+16175006181";
     match (settings.owned_phone_numbers.given(), twilio) {
         (Some(list), _) => parse::owned_numbers("OWNED_PHONE_NUMBERS", list),
-        (None, Account::Simulated) => Ok(vec![SIMULATED.to_owned()]),
+        (None, Account::Simulated) => parse::owned_numbers("OWNED_PHONE_NUMBERS", SIMULATED),
         (None, Account::Real { .. }) => Ok(Vec::new()),
     }
 }

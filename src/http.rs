@@ -1,9 +1,13 @@
-//! What every route shares: how a request is named in the log, how a list is paged, and how a
-//! refusal looks.
+//! The surface: webhooks for Twilio, REST and SSE for everybody else.
 
+pub mod conversations;
+pub mod health;
 pub mod page;
 pub mod problem;
 pub mod request_id;
+pub mod router;
+pub mod stream;
+pub mod webhooks;
 
 /// The routes on a free port of the loopback, so that tests see what a client sees.
 #[cfg(test)]

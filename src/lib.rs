@@ -11,6 +11,8 @@ pub mod http;
 pub mod ingest;
 pub mod installation;
 pub mod postgres;
+pub mod reclassify;
+pub mod serve;
 pub mod simulator;
 pub mod telemetry;
 pub mod twilio;

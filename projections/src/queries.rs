@@ -153,6 +153,15 @@ impl Snapshot {
         Ok(calls.collect())
     }
 
+    /// The messages of all legs that have not ended, hidden ones too.
+    pub async fn unfinished(&mut self) -> sqlx::Result<Vec<Message>> {
+        let query = format!(
+            "select {MESSAGE} from {}.messages m where not m.is_final order by m.id",
+            self.generation
+        );
+        sqlx::query_as(&query).fetch_all(&mut *self.tx).await
+    }
+
     async fn threads(&mut self, rows: Vec<Conversation>) -> sqlx::Result<Vec<Thread>> {
         let contacts = self.contacts(&rows).await?;
         let last: Vec<i64> = rows.iter().map(|row| row.last_message_id).collect();
@@ -182,7 +191,7 @@ impl Snapshot {
     async fn entries(&mut self, messages: Vec<Message>) -> sqlx::Result<Vec<Entry>> {
         let roots: Vec<&str> = messages.iter().map(|message| message.root_call_sid.as_str()).collect();
         let query = format!(
-            "select {MESSAGE} from {}.messages m where m.root_call_sid = any($1) order by m.start_time, m.id",
+            "select {MESSAGE} from {}.messages m where m.root_call_sid = any($1) order by m.parent_call_sid is not null, m.start_time, m.id",
             self.generation
         );
         let legs: Vec<Message> = sqlx::query_as(&query).bind(&roots).fetch_all(&mut *self.tx).await?;

@@ -53,8 +53,14 @@ pub struct Progress {
 }
 
 impl Runner {
-    pub fn new(pool: PgPool, ids: IdKey) -> Self {
-        Self { pool, ids, wake: Arc::new(Notify::new()), progress: Arc::default() }
+    /// A runner that knows where the current build stands.
+    pub async fn init(pool: PgPool, ids: IdKey) -> sqlx::Result<Self> {
+        let mut connection = pool.acquire().await?;
+        let generation = Generation::current(&mut connection).await?;
+        let position = generation.checkpoint(&mut connection).await?.position;
+        drop(connection);
+        let (progress, _) = watch::channel(Progress { position, error: None });
+        Ok(Self { pool, ids, wake: Arc::new(Notify::new()), progress: Arc::new(progress) })
     }
 
     /// Says that the log has grown.

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use domain::phone::PhoneNumber;
 use reqwest::Url;
 use secrecy::SecretString;
 
@@ -93,18 +94,14 @@ pub(super) fn base_url(key: &'static str, text: &str) -> Result<String, ConfigEr
 }
 
 /// The one place where the owned numbers are read.
-pub(super) fn owned_numbers(key: &'static str, list: &str) -> Result<Vec<String>, ConfigError> {
+pub(super) fn owned_numbers(key: &'static str, list: &str) -> Result<Vec<PhoneNumber>, ConfigError> {
     let mut numbers = Vec::new();
     for text in list.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-        let digits = text.strip_prefix('+').unwrap_or_default();
-        let e164 = (7..=15).contains(&digits.len())
-            && digits.bytes().all(|byte| byte.is_ascii_digit())
-            && !digits.starts_with('0');
-        if !e164 {
-            return Err(invalid(key, text, "numbers in E.164 separated by commas, such as +16175006181"));
-        }
-        if !numbers.iter().any(|known| known == text) {
-            numbers.push(text.to_owned());
+        let number = PhoneNumber::try_new(text).ok().filter(|_| text.starts_with('+')).ok_or_else(|| {
+            invalid(key, text, "numbers in E.164 separated by commas, such as +16175006181")
+        })?;
+        if !numbers.contains(&number) {
+            numbers.push(number);
         }
     }
     if numbers.is_empty() {

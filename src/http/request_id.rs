@@ -13,13 +13,18 @@ use tracing::field::Empty;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 64;
 
+/// The name of the request at hand, for handlers that pass it on.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
 /// For `Router::layer(from_fn(request_id::trace))`, as the last and so outermost layer: it reads
 /// the route that the router matched, and what a panic handler logs carries the id.
 ///
 /// `latency_ms` is the time to the answer's first byte; an event stream goes on after that.
-pub async fn trace(request: Request, next: Next) -> Response {
+pub async fn trace(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = given(request.headers()).unwrap_or_else(random);
+    request.extensions_mut().insert(RequestId(id.clone()));
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
     let span = tracing::info_span!(
         "http.request",

@@ -168,7 +168,7 @@ impl Worker {
                 None => match self.load(&call_sid).await {
                     Ok(state) => state,
                     Err(WorkError::Load(error @ LoadError::Event { .. })) => {
-                        return self.put_off(&call_sid, &reports, &error).await;
+                        return self.put_off(&call_sid, &reports, with_cause(&error)).await;
                     }
                     Err(error) => return Err(error),
                 },
@@ -177,7 +177,8 @@ impl Worker {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict) => {}
                 Err(CommitError::Database(error)) if is_about_the_rows(&error) => {
-                    return self.put_off(&call_sid, &reports, &CommitError::Database(error)).await;
+                    let reason = with_cause(&CommitError::Database(error));
+                    return self.put_off(&call_sid, &reports, reason).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -195,12 +196,8 @@ impl Worker {
         &self,
         call_sid: &CallSid,
         reports: &[Reported],
-        error: &dyn std::error::Error,
+        reason: String,
     ) -> Result<(), WorkError> {
-        let reason = match error.source() {
-            Some(cause) => format!("{error}: {cause}"),
-            None => error.to_string(),
-        };
         tracing::error!(
             call.sid = call_sid.as_str(),
             rows = reports.len(),
@@ -272,6 +269,13 @@ fn refused(inbox_id: i64, reason: String) -> Done {
         outcome: json!({ "result": "refused", "reason": reason }),
         error: Some(reason),
         at: OffsetDateTime::now_utc(),
+    }
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

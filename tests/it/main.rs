@@ -1,1 +1,15 @@
+//! The real application on a real PostgreSQL, spoken to as Twilio and as a client would.
+//!
+//! Each test has its own database, cloned from a migrated one. Nothing waits for time: what is sent is
+//! waited for by position.
 
+mod architecture;
+mod ingest;
+mod log;
+mod order;
+mod rest;
+mod signature;
+mod simulation;
+mod stream;
+mod support;
+mod webhooks;

@@ -1,0 +1,28 @@
+//! Whether callbook works, in one line for a load balancer and a few for a person.
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use super::problem::ApiError;
+use crate::app::AppState;
+
+/// `status` is "healthy" (seed 000), or "degraded" where the projection stands still.
+pub async fn health(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
+    let head: i64 = sqlx::query_scalar("select coalesce(max(id), 0) from call_events")
+        .fetch_one(&state.pool)
+        .await
+        .map_err(|source| ApiError::Unavailable { what: "the database", source: source.into() })?;
+    let progress = state.progress.borrow().clone();
+    Ok(Json(json!({
+        "status": if progress.error.is_none() { "healthy" } else { "degraded" },
+        "simulated": state.simulated,
+        "account_sid": state.account_sid,
+        "version": env!("CARGO_PKG_VERSION"),
+        "projection": {
+            "position": progress.position,
+            "behind": (head - progress.position).max(0),
+            "error": progress.error,
+        },
+    })))
+}

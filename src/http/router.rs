@@ -1,0 +1,38 @@
+//! Every route on one page, grouped by who calls it.
+
+use axum::Router;
+use axum::middleware::from_fn;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::webhooks::Service;
+use super::{conversations, health, problem, request_id, stream, webhooks};
+use crate::app::AppState;
+use crate::ingest::Endpoint;
+
+pub fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/health", get(health::health))
+        // Integrators and the page.
+        .route("/api/conversations", get(conversations::list))
+        .route("/api/conversations/active", get(conversations::active))
+        .route("/api/conversations/{id}", get(conversations::one))
+        .route("/api/conversations/{id}/messages", get(conversations::messages))
+        .route("/events/calls", get(stream::calls))
+        .route("/events/stats", get(stream::stats))
+        // Twilio, let in by signature alone.
+        .route("/webhooks/twilio/voice-inbound", webhook(Endpoint::VoiceInbound))
+        .route("/webhooks/twilio/voice-status", webhook(Endpoint::VoiceStatus))
+        .route("/webhooks/twilio/recording-status", webhook(Endpoint::RecordingStatus))
+        .route("/webhooks/twilio/dial-action", webhook(Endpoint::DialAction))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn(request_id::trace))
+        .with_state(state)
+}
+
+/// Twilio can be configured to send either method.
+fn webhook(endpoint: Endpoint) -> axum::routing::MethodRouter<AppState> {
+    axum::routing::post(webhooks::receive).get(webhooks::receive).layer(axum::Extension(Service(endpoint)))
+}

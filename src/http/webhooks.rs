@@ -1,0 +1,113 @@
+//! Twilio's requests: verify the signature over what was sent, store, answer. Nothing else happens here.
+
+use axum::Extension;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use time::OffsetDateTime;
+
+use super::problem::ApiError;
+use super::request_id::RequestId;
+use crate::app::AppState;
+use crate::ingest::{Delivery, Endpoint};
+use crate::twilio::form::Form;
+use crate::twilio::signature::{self, SignedBody};
+use crate::twilio::twiml;
+
+/// The largest body that is read, in bytes. Twilio's own requests are a few kilobytes.
+pub const LARGEST_BODY: usize = 256 * 1024;
+
+/// Which of the four webhooks a route serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Service(pub Endpoint);
+
+/// Answers 204 to a status callback, `<Response/>` to a dial action and TwiML to an incoming call; 403 where
+/// the signature is wrong, and then nothing is stored.
+pub async fn receive(
+    State(state): State<AppState>,
+    Extension(Service(endpoint)): Extension<Service>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let received_at = now();
+    let (head, body) = request.into_parts();
+    let form = verified(&state, &head.method, head.uri.path(), head.uri.query(), &head.headers, body).await?;
+    let idempotency_token = text(&head.headers, "i-twilio-idempotency-token");
+    let answer = answer(&state, endpoint, &form);
+    let stored =
+        state.inbox.accept(Delivery { endpoint, form, idempotency_token, request_id, received_at }).await;
+    match stored {
+        Ok(()) => Ok(answer),
+        // A caller is never dropped because the book cannot be written.
+        Err(error) if endpoint == Endpoint::VoiceInbound => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "an incoming call was routed, but its announcement could not be stored and is lost"
+            );
+            Ok(answer)
+        }
+        Err(error) => Err(ApiError::Unavailable { what: "the database", source: error.into() }),
+    }
+}
+
+/// The parameters of a request that Twilio signed (contract section 2).
+async fn verified(
+    state: &AppState,
+    method: &Method,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Form, ApiError> {
+    let body =
+        to_bytes(body, LARGEST_BODY).await.map_err(|_| ApiError::PayloadTooLarge { limit: LARGEST_BODY })?;
+    // Configured to GET, Twilio puts everything in the query and signs the URL alone.
+    let is_get = method == Method::GET || method == Method::HEAD;
+    let raw = if is_get { query.unwrap_or_default().as_bytes() } else { &body[..] };
+    let form =
+        Form::parse(raw).map_err(|error| ApiError::UnreadableForm { reason: error.to_string().into() })?;
+    let path_and_query = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let url = signature::public_url(&state.webhook_base_url, &path_and_query);
+    let signed = if is_get { SignedBody::None } else { SignedBody::Form(&form.0) };
+    let given = text(headers, "x-twilio-signature");
+    if given.as_deref().is_some_and(|given| signature::verify(&state.auth_token, &url, signed, given)) {
+        return Ok(form);
+    }
+    // The query of a GET holds telephone numbers, so the line has only what comes before it.
+    tracing::warn!(
+        url = url.split('?').next(),
+        signed = given.is_some(),
+        "a webhook was refused: its signature does not fit this URL; check WEBHOOK_BASE_URL and the auth token"
+    );
+    Err(ApiError::Forbidden {
+        reason: if given.is_some() {
+            "the X-Twilio-Signature does not fit this URL and these parameters"
+        } else {
+            "the X-Twilio-Signature header is missing"
+        },
+    })
+}
+
+fn answer(state: &AppState, endpoint: Endpoint, form: &Form) -> Response {
+    let document = match endpoint {
+        Endpoint::VoiceStatus | Endpoint::RecordingStatus => return StatusCode::NO_CONTENT.into_response(),
+        Endpoint::DialAction => twiml::empty(),
+        Endpoint::VoiceInbound => match state.routing.dial(form) {
+            Some(dial) => twiml::dial(&dial, &state.callbacks, state.routing.record),
+            None => twiml::empty(),
+        },
+    };
+    ([(CONTENT_TYPE, "text/xml; charset=utf-8")], document).into_response()
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// UTC in whole microseconds: what the database stores is what is decided with.
+fn now() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_microsecond(now.microsecond()).unwrap_or(now)
+}

@@ -1,0 +1,183 @@
+//! `callbook` alone: the database, the application on it, and the simulated account if there is no real one.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+
+use anyhow::{Context, anyhow};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, Credentials};
+use crate::config::{self, Config};
+use crate::installation::{self, Owner};
+use crate::postgres::{self, Cluster, PostgresError};
+use crate::simulator::{self, Traffic};
+
+/// Where things are on this machine, and whose they are.
+#[derive(Debug)]
+pub struct Home {
+    pub data_dir: PathBuf,
+    pub credentials: Credentials,
+    /// The simulated Twilio, where there is no real one.
+    pub simulated: Option<simulator::Account>,
+}
+
+impl Home {
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        let data_dir = config.data_dir.clone().unwrap_or_else(postgres::default_data_dir);
+        match &config.twilio {
+            config::Account::Real { sid, auth_token } => Ok(Self {
+                data_dir,
+                credentials: Credentials {
+                    owner: Owner { account_sid: sid.clone(), simulated: false },
+                    auth_token: auth_token.clone(),
+                },
+                simulated: None,
+            }),
+            config::Account::Simulated => {
+                let account = simulator::Account::load_or_create(
+                    &data_dir,
+                    config.owned_numbers.iter().map(ToString::to_string).collect(),
+                    &config.sip_user,
+                    &config.sip_domain,
+                )
+                .with_context(|| format!("the simulated account in {}", data_dir.display()))?;
+                Ok(Self {
+                    data_dir,
+                    credentials: Credentials {
+                        owner: Owner { account_sid: account.sid.clone(), simulated: true },
+                        auth_token: account.auth_token.clone(),
+                    },
+                    simulated: Some(account),
+                })
+            }
+        }
+    }
+}
+
+/// A database to work on: the one that `DATABASE_URL` names, or one in the embedded cluster.
+#[derive(Debug)]
+pub struct Store {
+    pub options: PgConnectOptions,
+    /// For people with psql. A secret.
+    pub url: SecretString,
+    cluster: Option<Cluster>,
+}
+
+impl Store {
+    /// Attaches to the cluster that a running callbook owns, or starts it for as long as this lives.
+    pub async fn open(config: &Config, home: &Home) -> anyhow::Result<Self> {
+        match &config.database {
+            config::Database::External { url } => {
+                let options = url.expose_secret().parse().context("DATABASE_URL cannot be read")?;
+                Ok(Self { options, url: url.clone(), cluster: None })
+            }
+            config::Database::Embedded => {
+                let name = database_name(&home.credentials.owner);
+                let options = postgres::Options { data_dir: home.data_dir.clone(), durable: true };
+                let cluster = Cluster::open(options).await?;
+                cluster.ensure_database(&name).await?;
+                Ok(Self {
+                    options: cluster.connect_options(&name),
+                    url: SecretString::from(cluster.url(&name)),
+                    cluster: Some(cluster),
+                })
+            }
+        }
+    }
+
+    pub async fn close(self) -> anyhow::Result<()> {
+        match self.cluster {
+            Some(cluster) => Ok(cluster.stop().await?),
+            None => Ok(()),
+        }
+    }
+
+    /// Resolves if our own PostgreSQL ends although nobody stopped it.
+    async fn lost(&self) -> PostgresError {
+        match &self.cluster {
+            Some(cluster) if cluster.owned() => cluster.exited().await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// One database per account: a simulated account never shares one with a real account.
+fn database_name(owner: &Owner) -> String {
+    format!("callbook_{}", owner.account_sid.to_lowercase())
+}
+
+/// Serves until a signal asks it to stop.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let stop = pin!(asked_to_stop()?);
+    // The socket first: a port that is taken is known before a database is started.
+    let listener = bind(config.bind).await?;
+    let home = Home::open(&config)?;
+    let store = Store::open(&config, &home).await?;
+    let result = run(&config, &home, &store, listener, stop).await;
+    let closed = store.close().await;
+    result.and(closed)
+}
+
+async fn run(
+    config: &Config,
+    home: &Home,
+    store: &Store,
+    listener: TcpListener,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let pool = installation::connect(store.options.clone(), config.database_max_connections).await?;
+    let app = App::start(config, home.credentials.clone(), pool, listener).await?;
+    let url = app.url();
+    tracing::info!(data = %home.data_dir.display(), "callbook listens on {url}");
+    let traffic = match &home.simulated {
+        None => None,
+        Some(account) => {
+            tracing::info!(
+                calls_per_minute = config.simulation.calls_per_minute,
+                "there are no Twilio credentials: this is a simulated account, which places calls by itself"
+            );
+            Some(Traffic::start(account.clone(), &app, config.simulation)?)
+        }
+    };
+    let lost = tokio::select! {
+        () = stop => None,
+        reason = store.lost() => Some(reason),
+    };
+    tracing::info!("callbook is stopping");
+    if let Some(traffic) = traffic {
+        traffic.stop().await;
+    }
+    app.stop().await;
+    match lost {
+        None => Ok(()),
+        Some(reason) => Err(reason.into()),
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow!(
+            "port {} of {} is taken; stop what listens there (another callbook?) or set PORT to another",
+            address.port(),
+            address.ip()
+        ),
+        _ => anyhow!("cannot listen on {address}: {error}; check BIND_ADDRESS and PORT"),
+    })
+}
+
+/// Ctrl-C, or SIGTERM from a service manager.
+fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,122 @@
+//! What tests start and what they send.
+
+pub mod client;
+pub mod database;
+
+use std::sync::Arc;
+
+use callbook::app::{App, Credentials};
+use callbook::config::Config;
+use callbook::installation::{self, Owner};
+use secrecy::SecretString;
+use sqlx::PgPool;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+pub use client::{Twilio, pairs};
+use database::TestDatabase;
+
+pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
+pub const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub const OURS: &str = "+16175006181";
+pub const CUSTOMER: &str = "+15085140320";
+pub const DISPATCHER: &str = "sip:dispatcher@abchomes.sip.us1.twilio.com";
+
+/// A running callbook with a simulated account, on a database of its own.
+pub struct Callbook {
+    pub app: App,
+    pub pool: PgPool,
+    pub url: String,
+    database: Arc<TestDatabase>,
+    data_dir: Arc<TempDir>,
+}
+
+impl Callbook {
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let database = Arc::new(TestDatabase::create().await);
+        Self::on(database, Arc::new(TempDir::new().unwrap()), settings).await
+    }
+
+    /// Stops, and starts again on the same data with these settings.
+    pub async fn restart(self, settings: &[(&str, &str)]) -> Self {
+        let Self { app, database, data_dir, .. } = self;
+        app.stop().await;
+        Self::on(database, data_dir, settings).await
+    }
+
+    async fn on(database: Arc<TestDatabase>, data_dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+        let mut environment = vec![
+            ("DATABASE_URL".to_owned(), "postgres://test".to_owned()),
+            ("SIMULATE".to_owned(), "true".to_owned()),
+            ("PORT".to_owned(), "0".to_owned()),
+            ("SIMULATION_CALLS_PER_MINUTE".to_owned(), "0".to_owned()),
+            ("CALLBOOK_DATA_DIR".to_owned(), data_dir.path().display().to_string()),
+        ];
+        for (name, value) in settings {
+            environment.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        let config = Config::from_sources(environment).unwrap();
+        let pool = installation::connect(database.options(), 10).await.unwrap();
+        let listener = TcpListener::bind(config.bind).await.unwrap();
+        let credentials = Credentials {
+            owner: Owner { account_sid: ACCOUNT_SID.to_owned(), simulated: true },
+            auth_token: SecretString::from(AUTH_TOKEN),
+        };
+        let app = App::start(&config, credentials, pool.clone(), listener).await.unwrap();
+        let url = app.url();
+        Self { app, pool, url, database, data_dir }
+    }
+
+    pub fn twilio(&self) -> Twilio {
+        Twilio::new(&self.url)
+    }
+
+    pub fn config_dir(&self) -> &std::path::Path {
+        self.data_dir.path()
+    }
+
+    /// Returns when everything that was accepted so far is decided and folded; gives the position.
+    pub async fn settled(&self) -> i64 {
+        let mut progress = self.app.state.progress.clone();
+        loop {
+            let (waiting, head): (i64, i64) = sqlx::query_as(
+                "select (select count(*) from twilio_webhook_inbox where processing_status in ('pending', 'failed')),
+                        (select coalesce(max(id), 0) from call_events)",
+            )
+            .fetch_one(&self.pool)
+            .await
+            .unwrap();
+            if waiting == 0 {
+                progress.wait_for(|progress| progress.position >= head).await.unwrap();
+                return head;
+            }
+            // The worker commits rows with their events, so the next batch is what there is to wait for.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> serde_json::Value {
+        let (status, body) = self.fetch(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    pub async fn fetch(&self, path: &str) -> (u16, serde_json::Value) {
+        let response = client::http().get(format!("{}{path}", self.url)).send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap())
+    }
+
+    pub async fn count(&self, query: &str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+/// A Call SID of 32 digits that ends in `n`.
+pub fn call_sid(n: u32) -> String {
+    format!("CA{n:032}")
+}
