@@ -18,7 +18,8 @@ pub fn init(format: LogFormat) {
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let (filter, refused) = filter(&wanted);
     let lines = lines(format, std::io::stderr, std::io::stderr().is_terminal());
-    let installed = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().is_ok();
+    // One filter for all: sqlx asks whether it would be heard, and a layer's own filter then loses the next line.
+    let installed = tracing_subscriber::registry().with(lines).with(filter).try_init().is_ok();
     if let (true, Some(error)) = (installed, refused) {
         tracing::warn!(%error, "RUST_LOG cannot be read, so the default `{DEFAULT_FILTER}` is in force");
     }
