@@ -14,6 +14,7 @@ mod disturbance;
 mod driver;
 mod report;
 mod script;
+mod traffic;
 mod twiml;
 
 pub use account::{Account, AccountError};
@@ -21,4 +22,5 @@ pub use command::{CommandError, SimulateArgs, command};
 pub use disturbance::{Delivery, Disturbance};
 pub use driver::{Driver, DriverError, Options};
 pub use report::Report;
+pub use traffic::Traffic;
 pub use script::{Endpoint, ExpectedCall, LegInFlight, Request, Scenario, Script};

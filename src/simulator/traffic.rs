@@ -1,0 +1,127 @@
+//! The traffic of a callbook without credentials: what was in flight at the last stop is ended, then calls
+//! are placed until the end.
+
+use time::OffsetDateTime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use projections::generation::Snapshot;
+use projections::runner::Progress;
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+use super::{Account, Disturbance, Driver, DriverError, LegInFlight};
+use crate::app::App;
+use crate::config::Simulation;
+
+/// A simulated Twilio at work.
+#[derive(Debug)]
+pub struct Traffic {
+    cancel: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TrafficError {
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error("the calls that were in flight cannot be read")]
+    Legs(#[from] sqlx::Error),
+}
+
+impl Traffic {
+    pub fn start(account: Account, app: &App, simulation: Simulation) -> Result<Self, DriverError> {
+        let driver = Driver::new(&app.url(), &app.state.webhook_base_url, account.clone())?;
+        let cancel = CancellationToken::new();
+        let (pool, progress) = (app.state.pool.clone(), app.state.progress.clone());
+        let stop = cancel.clone();
+        let task = tokio::spawn(async move {
+            if let Err(error) = work(driver, account, pool, progress, simulation, stop).await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the simulated account stands still"
+                );
+            }
+        });
+        Ok(Self { cancel, task })
+    }
+
+    /// Places no further call; those in flight are ended at the next start.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the simulated account failed");
+        }
+    }
+}
+
+async fn work(
+    driver: Driver,
+    account: Account,
+    pool: PgPool,
+    progress: watch::Receiver<Progress>,
+    simulation: Simulation,
+    cancel: CancellationToken,
+) -> Result<(), TrafficError> {
+    let legs = in_flight(&account, &pool, progress).await?;
+    let count = legs.len();
+    driver.end_calls_in_flight(legs, OffsetDateTime::now_utc()).await?;
+    if count > 0 {
+        tracing::info!(legs = count, "{count} legs that were in flight at the last stop have ended");
+    }
+    if simulation.calls_per_minute > 0.0 {
+        let disturbance = Disturbance::default();
+        driver
+            .place_calls_forever(simulation.calls_per_minute, simulation.speed, disturbance, cancel)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What had not ended by the last report that was accepted before the stop.
+async fn in_flight(
+    account: &Account,
+    pool: &PgPool,
+    mut progress: watch::Receiver<Progress>,
+) -> sqlx::Result<Vec<LegInFlight>> {
+    settle(pool, &mut progress).await?;
+    let messages = Snapshot::open(pool).await?.unfinished().await?;
+    let legs = messages.into_iter().map(|message| LegInFlight {
+        direction: message
+            .metadata
+            .get("twilio_direction")
+            .and_then(|direction| direction.as_str())
+            .unwrap_or("inbound")
+            .to_owned(),
+        call_sid: message.twilio_sid,
+        parent_call_sid: message.parent_call_sid,
+        from: message.from_number,
+        to: message.to_number,
+        account_sid: account.sid.clone(),
+        answered_at: message.answered_at,
+    });
+    Ok(legs.collect())
+}
+
+/// Waits until what waited in the inbox at the start is decided and folded.
+async fn settle(pool: &PgPool, progress: &mut watch::Receiver<Progress>) -> sqlx::Result<()> {
+    let newest: i64 =
+        sqlx::query_scalar("select coalesce(max(id), 0) from twilio_webhook_inbox").fetch_one(pool).await?;
+    loop {
+        let (waiting, head): (bool, i64) = sqlx::query_as(
+            "select exists (select from twilio_webhook_inbox
+                             where id <= $1 and processing_status = 'pending'),
+                    (select coalesce(max(id), 0) from call_events)",
+        )
+        .bind(newest)
+        .fetch_one(pool)
+        .await?;
+        if waiting {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        } else {
+            // The sender lives as long as the application; when it ends there is nothing left to wait for.
+            let _ = progress.wait_for(|progress| progress.position >= head).await;
+            return Ok(());
+        }
+    }
+}
