@@ -52,8 +52,8 @@ impl Account {
     pub fn load_or_create(
         data_dir: &Path,
         owned_numbers: Vec<String>,
-        sip_user: String,
-        sip_domain: String,
+        sip_user: &str,
+        sip_domain: &str,
     ) -> Result<Account, AccountError> {
         let path = data_dir.join(FILE_NAME);
         let stored = match load(&path)? {
@@ -64,8 +64,8 @@ impl Account {
             sid: stored.account_sid,
             auth_token: SecretString::from(stored.auth_token),
             owned_numbers,
-            sip_user,
-            sip_domain,
+            sip_user: sip_user.to_owned(),
+            sip_domain: sip_domain.to_owned(),
         })
     }
 
@@ -149,8 +149,8 @@ mod tests {
         Account::load_or_create(
             folder,
             vec!["+16175006181".into()],
-            "dispatcher".into(),
-            "abchomes.sip.us1.twilio.com".into(),
+            "dispatcher",
+            "abchomes.sip.us1.twilio.com",
         )
     }
 

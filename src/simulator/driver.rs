@@ -149,8 +149,8 @@ impl Driver {
         Script::generate(seed, index, &self.account, now - head_start)
     }
 
-    /// The traffic of a callbook without credentials: about `calls_per_minute` of call time, which passes `speed`
-    /// times as fast as real time, until `cancel`. At 0 calls a minute it only waits.
+    /// The traffic of a callbook without credentials, until `cancel`: about `calls_per_minute` of wall time, each of
+    /// which passes `speed` times as fast as a real one. At 0 calls a minute it only waits.
     ///
     /// Calls in flight are given up then, as by a power cut; [`Driver::end_calls_in_flight`] ends them next time.
     pub async fn place_calls_forever(
@@ -183,7 +183,7 @@ impl Driver {
                     let deliveries = disturbance.apply(&script, seed);
                     families.spawn(self.clone().play(script, deliveries, speed, news.clone()));
                     index += 1;
-                    next_call += time_to_next_call(calls_per_minute * speed);
+                    next_call += time_to_next_call(calls_per_minute);
                 }
             }
         }
