@@ -42,8 +42,8 @@ impl Home {
                 let account = simulator::Account::load_or_create(
                     &data_dir,
                     config.owned_numbers.iter().map(ToString::to_string).collect(),
-                    config.sip_user.clone(),
-                    config.sip_domain.clone(),
+                    &config.sip_user,
+                    &config.sip_domain,
                 )
                 .with_context(|| format!("the simulated account in {}", data_dir.display()))?;
                 Ok(Self {

@@ -22,5 +22,5 @@ pub use command::{CommandError, SimulateArgs, command};
 pub use disturbance::{Delivery, Disturbance};
 pub use driver::{Driver, DriverError, Options};
 pub use report::Report;
-pub use traffic::Traffic;
 pub use script::{Endpoint, ExpectedCall, LegInFlight, Request, Scenario, Script};
+pub use traffic::Traffic;

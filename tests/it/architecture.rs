@@ -27,7 +27,18 @@ fn the_domain_knows_no_database_no_network_no_clock_and_no_chance() {
     assert_without(
         "domain",
         &found,
-        &["projections", "callbook", "sqlx", "axum", "tokio", "reqwest", "rand", "chrono", "postgres-es", "figment"],
+        &[
+            "projections",
+            "callbook",
+            "sqlx",
+            "axum",
+            "tokio",
+            "reqwest",
+            "rand",
+            "chrono",
+            "postgres-es",
+            "figment",
+        ],
     );
 }
 

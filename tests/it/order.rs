@@ -214,7 +214,15 @@ fn callee() -> impl Strategy<Value = &'static str> {
 
 fn any_status() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "queued", "initiated", "ringing", "in-progress", "completed", "busy", "failed", "no-answer", "canceled",
+        "queued",
+        "initiated",
+        "ringing",
+        "in-progress",
+        "completed",
+        "busy",
+        "failed",
+        "no-answer",
+        "canceled",
     ])
 }
 

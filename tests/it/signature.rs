@@ -29,8 +29,7 @@ async fn a_changed_parameter_breaks_the_signature() {
     let callbook = Callbook::start().await;
     let params = incoming(&call_sid(1), CUSTOMER, OURS);
     let url = format!("{}/webhooks/twilio/voice-inbound", callbook.url);
-    let signature =
-        callbook::twilio::signature::sign(&callbook.app.state.auth_token, &url, &params);
+    let signature = callbook::twilio::signature::sign(&callbook.app.state.auth_token, &url, &params);
     let mut changed = params.clone();
     changed.push(("Extra".to_owned(), "1".to_owned()));
     let send = async |params: Vec<(String, String)>| {
@@ -74,7 +73,10 @@ async fn a_get_is_signed_over_its_query_alone() {
     let twilio = callbook.twilio();
     let params = incoming(&call_sid(1), CUSTOMER, OURS);
     assert_eq!(twilio.get("voice-inbound", &params).await.status(), StatusCode::OK);
-    assert_eq!(twilio.get("voice-status", &pairs(&[("CallSid", "x")])).await.status(), StatusCode::NO_CONTENT);
+    assert_eq!(
+        twilio.get("voice-status", &pairs(&[("CallSid", "x")])).await.status(),
+        StatusCode::NO_CONTENT
+    );
     callbook.settled().await;
     assert_eq!(callbook.count("select count(*) from messages").await, 1);
 }

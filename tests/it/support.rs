@@ -75,10 +75,6 @@ impl Callbook {
         Twilio::new(&self.url)
     }
 
-    pub fn config_dir(&self) -> &std::path::Path {
-        self.data_dir.path()
-    }
-
     /// Returns when everything that was accepted so far is decided and folded; gives the position.
     pub async fn settled(&self) -> i64 {
         let mut progress = self.app.state.progress.clone();

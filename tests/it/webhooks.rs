@@ -62,7 +62,8 @@ async fn status_callbacks_are_answered_204_and_a_dial_action_with_an_empty_respo
     let answer = twilio.post("voice-status", &ringing).await;
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     assert_eq!(answer.text().await.unwrap(), "");
-    let recording = pairs(&[("CallSid", &call_sid(1)), ("RecordingSid", "RE1"), ("RecordingStatus", "completed")]);
+    let recording =
+        pairs(&[("CallSid", &call_sid(1)), ("RecordingSid", "RE1"), ("RecordingStatus", "completed")]);
     assert_eq!(twilio.post("recording-status", &recording).await.status(), StatusCode::NO_CONTENT);
     let answer =
         twilio.post("dial-action", &dial_action(&call_sid(1), &call_sid(2), CUSTOMER, OURS, "busy", 0)).await;
@@ -112,7 +113,11 @@ async fn a_repeated_request_is_one_row() {
     let announced = incoming(&call_sid(1), CUSTOMER, OURS);
     let ended = lasting(status(&call_sid(1), None, CUSTOMER, OURS, "completed", 0, at), 29);
     let dialled = dial_action(&call_sid(1), &call_sid(2), CUSTOMER, OURS, "completed", 20);
-    let recorded = pairs(&[("CallSid", &call_sid(1)), ("RecordingSid", &format!("RE{:032}", 1)), ("RecordingStatus", "completed")]);
+    let recorded = pairs(&[
+        ("CallSid", &call_sid(1)),
+        ("RecordingSid", &format!("RE{:032}", 1)),
+        ("RecordingStatus", "completed"),
+    ]);
     for _ in 0..3 {
         let (a, b, c, d) = tokio::join!(
             twilio.post("voice-inbound", &announced),
@@ -126,5 +131,10 @@ async fn a_repeated_request_is_one_row() {
     }
     callbook.settled().await;
     assert_eq!(callbook.count("select count(*) from twilio_webhook_inbox").await, 4);
-    assert_eq!(callbook.count("select count(*) from twilio_webhook_inbox where processing_status = 'completed'").await, 4);
+    assert_eq!(
+        callbook
+            .count("select count(*) from twilio_webhook_inbox where processing_status = 'completed'")
+            .await,
+        4
+    );
 }

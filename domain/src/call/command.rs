@@ -104,7 +104,7 @@ impl Announce {
     pub(super) fn facts(self) -> Facts {
         Facts {
             status: Some(StatusReport::new(self.status, Authority::Derived, None, None)),
-            started: Some(Started::new(StartBasis::Seen, self.received_at)),
+            started: Some(Started::new(StartBasis::Received, self.received_at)),
             ended: self.status.is_final().then(|| Ended::new(Authority::Derived, self.received_at)),
             ..self.who.facts()
         }
@@ -115,11 +115,11 @@ impl ReportStatus {
     pub(super) fn facts(self) -> Facts {
         let at = self.timestamp.unwrap_or(self.received_at);
         let is_final = self.status.is_final();
-        let started = if is_final {
-            let lasted = time::Duration::seconds(self.duration.unwrap_or(0).into());
-            Started::new(StartBasis::Computed, at.checked_sub(lasted).unwrap_or(at))
-        } else {
-            Started::new(StartBasis::Seen, at)
+        let lasted = time::Duration::seconds(self.duration.unwrap_or(0).into());
+        let started = match self.timestamp {
+            None => Started::new(StartBasis::Received, at),
+            Some(_) if is_final => Started::new(StartBasis::Computed, at.checked_sub(lasted).unwrap_or(at)),
+            Some(_) => Started::new(StartBasis::Stated, at),
         };
         Facts {
             status: Some(StatusReport::new(self.status, Authority::Callback, self.sequence, self.timestamp)),

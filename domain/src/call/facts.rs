@@ -136,12 +136,12 @@ fn join_map<K: Ord, V: Ord>(known: &mut BTreeMap<K, V>, other: BTreeMap<K, V>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StartBasis {
-    /// When a dial action reached us: the call had started by then.
+    /// When Twilio fetched our TwiML, or a dial action reached us: by our clock, which may be off.
     Received,
-    /// The end less the duration.
+    /// The end less the duration, by Twilio's clock.
     Computed,
-    /// The first sign of the call: a callback's `Timestamp`, or the moment Twilio fetched our TwiML.
-    Seen,
+    /// The `Timestamp` of a callback that came before the end.
+    Stated,
     Rest,
 }
 

@@ -70,7 +70,15 @@ pub fn incoming(call_sid: &str, from: &str, to: &str) -> Pairs {
 }
 
 /// A status callback of a leg; a parent makes it a child.
-pub fn status(call_sid: &str, parent: Option<&str>, from: &str, to: &str, status: &str, sequence: u32, at: &str) -> Pairs {
+pub fn status(
+    call_sid: &str,
+    parent: Option<&str>,
+    from: &str,
+    to: &str,
+    status: &str,
+    sequence: u32,
+    at: &str,
+) -> Pairs {
     let mut params = pairs(&[
         ("CallSid", call_sid),
         ("AccountSid", ACCOUNT_SID),

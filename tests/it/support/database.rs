@@ -25,7 +25,8 @@ impl TestDatabase {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let server = tokio::task::spawn_blocking(server).await.unwrap();
-        let mut admin = PgConnection::connect_with(&server.cluster.connect_options("postgres")).await.unwrap();
+        let mut admin =
+            PgConnection::connect_with(&server.cluster.connect_options("postgres")).await.unwrap();
         admin
             .execute(format!("create database {name} template {TEMPLATE} strategy file_copy").as_str())
             .await
