@@ -194,6 +194,85 @@ async fn changed_lines_change_no_row_until_reclassify_does_by_events() {
     assert_eq!((again.judged, again.changed), (2, 0));
 }
 
+#[tokio::test]
+async fn a_call_whose_history_cannot_be_read_is_tried_again_later_and_holds_up_no_other() {
+    let callbook = Callbook::start().await;
+    let twilio = callbook.twilio();
+    sqlx::query(
+        "insert into call_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         values ('call', $1, 1, 'call.unheard_of', '9', '{}', '{}')",
+    )
+    .bind(call_sid(9))
+    .execute(&callbook.pool)
+    .await
+    .unwrap();
+    twilio.send("voice-inbound", &incoming(&call_sid(9), CUSTOMER, OURS)).await;
+    twilio.send("voice-inbound", &incoming(&call_sid(1), CUSTOMER, OURS)).await;
+    while callbook
+        .count("select count(*) from twilio_webhook_inbox where processing_status = 'pending'")
+        .await
+        > 0
+    {}
+    let (status, tries, error, later): (String, i32, String, bool) = sqlx::query_as(
+        "select processing_status, retry_count, error, next_attempt_at > clock_timestamp()
+           from twilio_webhook_inbox where call_sid = $1",
+    )
+    .bind(call_sid(9))
+    .fetch_one(&callbook.pool)
+    .await
+    .unwrap();
+    assert_eq!((status.as_str(), tries, later), ("failed", 1, true));
+    assert!(error.contains("call.unheard_of") && error.contains("version \"9\""), "{error}");
+    assert_eq!(
+        callbook
+            .count("select count(*) from twilio_webhook_inbox where processing_status = 'completed'")
+            .await,
+        1
+    );
+    // The fold does not skip what it cannot read; it stands still and says so.
+    let mut progress = callbook.app.state.progress.clone();
+    progress.wait_for(|progress| progress.error.is_some()).await.unwrap();
+    let health = callbook.get("/health").await;
+    assert_eq!(health["status"], "degraded");
+    assert!(health["projection"]["error"].as_str().unwrap().contains("call.unheard_of"), "{health}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_callbooks_on_one_database_record_each_report_once() {
+    let first = Callbook::start().await;
+    let second = first.beside().await;
+    let calls = (0..60).map(|n| {
+        let (one, other) = (first.twilio(), second.twilio());
+        async move {
+            let announced = incoming(&call_sid(n), CUSTOMER, OURS);
+            let at = "Sun, 08 Feb 2026 06:11:30 +0000";
+            let ended = lasting(status(&call_sid(n), None, CUSTOMER, OURS, "completed", 0, at), 29);
+            tokio::join!(
+                one.send("voice-inbound", &announced),
+                other.send("voice-inbound", &announced),
+                one.send("voice-status", &ended),
+                other.send("voice-status", &ended),
+            );
+        }
+    });
+    futures::future::join_all(calls).await;
+    let head = first.settled().await;
+    assert_eq!(second.settled().await, head);
+    assert_eq!(first.count("select count(*) from twilio_webhook_inbox").await, 120);
+    // Whichever report was decided first, an outcome and the events that it names belong together.
+    let named = first
+        .count(
+            "select count(*) from twilio_webhook_inbox i, jsonb_array_elements(i.outcome -> 'events') o
+               join call_events e on e.aggregate_id = o ->> 'call_sid' and e.sequence = (o ->> 'sequence')::bigint
+              where e.metadata ->> 'inbox_id' = i.id::text",
+        )
+        .await;
+    assert_eq!(named, first.count("select count(*) from call_events").await);
+    assert_eq!(first.count("select count(*) from call_events where event_type = 'call.created'").await, 60);
+    assert_eq!(first.count("select count(*) from messages where status = 'completed'").await, 60);
+    assert_eq!(first.get("/api/conversations").await["conversations"][0]["metadata"]["total_calls"], 60);
+}
+
 /// Each voice and recording payload of the shared corpus ends `completed` or dead-lettered with a reason;
 /// the others are stored and dead-lettered, whichever endpoint they are sent to.
 #[tokio::test]

@@ -3,7 +3,11 @@
 //! Each test has its own database, cloned from a migrated one. Nothing waits for time: what is sent is
 //! waited for by position.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that fails panics, and says when it was skipped")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that fails panics, and says when it was skipped"
+)]
 
 mod architecture;
 mod ingest;

@@ -48,6 +48,11 @@ impl Callbook {
         Self::on(database, data_dir, settings).await
     }
 
+    /// Another callbook on the same database.
+    pub async fn beside(&self) -> Self {
+        Self::on(Arc::clone(&self.database), Arc::clone(&self.data_dir), &[]).await
+    }
+
     async fn on(database: Arc<TestDatabase>, data_dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
         let mut environment = vec![
             ("DATABASE_URL".to_owned(), "postgres://test".to_owned()),
