@@ -97,7 +97,7 @@ impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Wanted::AtLeast(oldest) => write!(f, "PostgreSQL {oldest} or later"),
-            Wanted::Exactly(major) => write!(f, "PostgreSQL {major}, which wrote the data,"),
+            Wanted::Exactly(major) => write!(f, "PostgreSQL {major}, which wrote the data"),
         }
     }
 }
@@ -136,7 +136,7 @@ impl Rejected {
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, " ({})", self.0.join("; ")) }
+        if self.0.is_empty() { Ok(()) } else { write!(f, " (tried {})", self.0.join("; ")) }
     }
 }
 

@@ -16,7 +16,7 @@ pub enum PostgresError {
 
     #[error(
         "PostgreSQL does not run as root, and the user {user}, as whom it would run, may not enter {}: \
-         set CALLBOOK_DATA_DIR to a folder below ones that everybody may enter, such as /var/lib/callbook",
+         let it (`chmod o+x`), or set CALLBOOK_DATA_DIR to a folder elsewhere, such as /var/lib/callbook",
         folder.display()
     )]
     NotTraversable { folder: PathBuf, user: String },
@@ -41,8 +41,7 @@ pub enum PostgresError {
     SocketFolder { folder: PathBuf },
 
     #[error(
-        "found no {wanted} to run{rejected}: install it (on Debian and Ubuntu `apt install postgresql`), \
-         or set DATABASE_URL"
+        "found no {wanted}: install it (on Debian and Ubuntu `apt install postgresql`), or set DATABASE_URL{rejected}"
     )]
     NoBinaries { wanted: Wanted, rejected: Rejected },
 

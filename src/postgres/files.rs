@@ -27,14 +27,16 @@ pub(super) struct Files {
 impl Files {
     /// Creates the data folder if it is missing. Root's is one that the server's user can enter, but not list.
     pub fn create(data_dir: &Path) -> Result<Files, PostgresError> {
-        let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
         if let Some(parent) = data_dir.parent() {
             fs::create_dir_all(parent).map_err(PostgresError::io("create the folder", parent))?;
         }
-        if let Err(error) = DirBuilder::new().mode(mode).create(data_dir)
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(PostgresError::io("create the data folder", data_dir)(error));
+        let mode = if Uid::effective().is_root() { 0o711 } else { 0o700 };
+        match DirBuilder::new().mode(mode).create(data_dir) {
+            // Once more, because root's umask may have closed it to the server's user.
+            Ok(()) => fs::set_permissions(data_dir, Permissions::from_mode(mode))
+                .map_err(PostgresError::io("open up the data folder", data_dir))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(PostgresError::io("create the data folder", data_dir)(error)),
         }
         let data_dir =
             data_dir.canonicalize().map_err(PostgresError::io("find the data folder", data_dir))?;

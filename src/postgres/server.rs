@@ -186,7 +186,7 @@ async fn create_cluster(
     let mut initdb = quiet(&program, account, files.data_dir(), log)?;
     initdb.arg("--pgdata").arg(&unfinished);
     // Byte order never changes with an upgrade of the system's locales, which would corrupt indexes on text.
-    initdb.args(["--encoding=UTF8", "--locale=C", "--data-checksums"]);
+    initdb.args(["--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]);
     // The socket's folder decides who may connect.
     initdb.args(["--auth=trust", "--username", ROLE]);
     if !durable {
