@@ -138,8 +138,8 @@ async fn run(
         None => None,
         Some(account) => {
             tracing::info!(
-                calls_per_minute = config.simulation.calls_per_minute,
-                "there are no Twilio credentials: this is a simulated account, which places calls by itself"
+                simulated.calls_per_minute = config.simulation.calls_per_minute,
+                "there are no Twilio credentials, so the account is simulated: no call is real"
             );
             Some(Traffic::start(account.clone(), &app, config.simulation)?)
         }
