@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod binary;
 mod ingest;
 mod log;
 mod order;

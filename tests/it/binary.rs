@@ -1,0 +1,171 @@
+//! The binary as an operator runs it: on its own PostgreSQL, killed, stopped, started again.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::client::http;
+
+/// A `callbook` process on its own PostgreSQL.
+struct Process {
+    child: Child,
+    url: String,
+    log: std::thread::JoinHandle<()>,
+}
+
+fn command(data_dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_callbook"));
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("CALLBOOK_DATA_DIR", data_dir)
+        .env("PORT", "0")
+        .env("SIMULATION_CALLS_PER_MINUTE", "600")
+        .env("SIMULATION_SPEED", "4");
+    command
+}
+
+impl Process {
+    /// Returns when it says where it listens.
+    fn start(data_dir: &Path) -> Self {
+        Self::run(command(data_dir))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut before = Vec::new();
+        let url = loop {
+            let line = lines.next().unwrap_or_else(|| panic!("callbook ended: {before:?}")).unwrap();
+            if let Some((_, rest)) = line.split_once("listens on ") {
+                break rest.split_whitespace().next().unwrap().to_owned();
+            }
+            before.push(line);
+        };
+        // A pipe that nobody reads would stop the process when it is full.
+        let log = std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url, log }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn ended(mut self) -> Option<i32> {
+        let status = self.child.wait().unwrap();
+        self.log.join().unwrap();
+        status.code()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        http().get(format!("{}{path}", self.url)).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Waits until the read model has got so far.
+    async fn reached(&self, position: i64) -> i64 {
+        loop {
+            let reached = self.get("/api/conversations").await["position"].as_i64().unwrap();
+            if reached >= position {
+                return reached;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Every process whose command line names this folder.
+fn processes(data_dir: &Path) -> Vec<String> {
+    let folder = data_dir.display().to_string();
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.filter(|line| line.contains(&folder)).collect()
+}
+
+/// A folder that the user PostgreSQL runs as can reach.
+fn data_dir() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+#[tokio::test]
+async fn killed_it_starts_again_on_the_same_data_and_no_call_hangs() {
+    let folder = data_dir();
+    let first = Process::start(folder.path());
+    let health = first.get("/health").await;
+    assert_eq!(health["simulated"], true);
+    let seen = first.reached(40).await;
+    let subject = first.get("/api/conversations").await["conversations"][0]["id"].clone();
+    first.signal("KILL");
+    assert_eq!(first.ended(), None);
+
+    let second = Process::start(folder.path());
+    assert_eq!(second.get("/health").await["account_sid"], health["account_sid"]);
+    assert!(second.reached(seen).await >= seen, "nothing is lost");
+    let id = subject.as_str().unwrap();
+    assert_eq!(second.get(&format!("/api/conversations/{id}")).await["id"], subject, "ids stay");
+    second.signal("INT");
+    assert_eq!(second.ended(), Some(0));
+    assert_eq!(processes(folder.path()), Vec::<String>::new(), "Ctrl-C leaves no process behind");
+
+    // Nobody places calls any more: what was in flight is all that can end now, and it does.
+    let mut quiet = command(folder.path());
+    quiet.env("SIMULATION_CALLS_PER_MINUTE", "0");
+    let third = Process::run(quiet);
+    loop {
+        let active = third.get("/api/conversations/active").await;
+        if active["total"] == 0 {
+            break;
+        }
+    }
+    third.signal("TERM");
+    assert_eq!(third.ended(), Some(0));
+}
+
+#[tokio::test]
+async fn a_command_attaches_to_the_postgresql_of_a_running_callbook() {
+    let folder = data_dir();
+    let server = Process::start(folder.path());
+    let output = command(folder.path()).arg("reclassify").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.ends_with("0 changed\n"), "{said}");
+    assert_eq!(server.get("/health").await["status"], "healthy", "the server goes on");
+    server.signal("INT");
+    assert_eq!(server.ended(), Some(0));
+    // Alone it starts the cluster for as long as it needs it.
+    let output = command(folder.path()).arg("reclassify").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(processes(folder.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_taken_port_is_one_line_and_exit_code_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let folder = data_dir();
+    let output = command(folder.path()).env("PORT", &port).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(&format!("port {port} of 127.0.0.1 is taken")), "{said}");
+    assert!(!folder.path().join("postgres").exists(), "no database was made for it");
+}
+
+#[tokio::test]
+async fn production_names_every_missing_secret() {
+    let folder = data_dir();
+    let output = command(folder.path()).env("NODE_ENV", "production").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    for key in
+        ["DATABASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "WEBHOOK_BASE_URL", "OWNED_PHONE_NUMBERS"]
+    {
+        assert!(said.contains(key), "{said} does not name {key}");
+    }
+}
