@@ -76,6 +76,7 @@ async fn of_those_that_start_together_one_owns_and_the_others_attach() {
     assert_eq!(ask_postgres(&owner, "select 'still there'").await, "still there");
 
     drop(owner);
+    assert!(matches!(attached.exited().await, PostgresError::OwnerGone { .. }));
     let owner = Cluster::open(options).await.unwrap();
     assert!(owner.owned(), "a dropped owner leaves the cluster to the next");
     owner.stop().await.unwrap();
@@ -233,13 +234,14 @@ async fn a_killed_owner_takes_its_server_along_and_the_next_starts_at_once() {
     let orphan = Postmaster::read(&cluster_dir).unwrap().unwrap();
     assert!(orphan.runs(&cluster_dir) && orphan.in_use(&cluster_dir));
     owner.kill().unwrap();
+    // Until it is gone, it counts as alive.
+    owner.wait().unwrap();
 
     let cluster = Cluster::open(Options { durable: true, ..in_folder(folder.path()) }).await.unwrap();
     assert!(cluster.owned());
     assert!(!orphan.runs(&cluster_dir), "two servers on one cluster");
     assert_eq!(ask_postgres(&cluster, "select answer from kept").await, "yes");
     cluster.stop().await.unwrap();
-    owner.wait().unwrap();
 }
 
 /// Both packages, when there is nothing else: `cargo test --lib packages_give -- --ignored`.
