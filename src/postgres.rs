@@ -45,6 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Files that another process writes have no event to wait for.
 const POLL: Duration = Duration::from_millis(5);
 
+/// How soon those who are attached notice that the owner has gone; their queries notice at once.
+const OWNER_POLL: Duration = Duration::from_millis(500);
+
 /// The role that owns everything; it exists only in this cluster and is reached only through its socket.
 const ROLE: &str = "callbook";
 
@@ -57,7 +60,7 @@ pub struct Options {
     /// `CALLBOOK_DATA_DIR`, see [`default_data_dir`]. Created if missing. If callbook runs as root, the server runs
     /// as `postgres` or `nobody`, which must be able to enter this folder.
     pub data_dir: PathBuf,
-    /// Whether what is committed survives a power cut: `true`, except in tests, which then start in half the time.
+    /// Whether what is committed survives a power cut: `true`, except in tests, which have no use for it.
     pub durable: bool,
 }
 
@@ -66,6 +69,7 @@ pub struct Options {
 /// Dropping a cluster that we own asks its server to stop, without waiting for it; [`Cluster::stop`] waits.
 #[derive(Debug)]
 pub struct Cluster {
+    files: Files,
     socket_dir: PathBuf,
     server: Option<Server>,
 }
@@ -85,13 +89,18 @@ impl Cluster {
             // Taken by the owner for as long as its server runs, and by the kernel's doing not a moment longer.
             if let Some(lock) = Lock::try_take(&files.lock())? {
                 let server = Server::start(&files, options.durable, sources, lock).await?;
-                return Ok(Cluster { socket_dir: server.socket_dir().to_owned(), server: Some(server) });
+                let socket_dir = server.socket_dir().to_owned();
+                return Ok(Cluster { files, socket_dir, server: Some(server) });
             }
+            // A killed owner holds its lock until the kernel has cleared it away, and its server may answer even later,
+            // so the lock is looked at once more.
             if let Some(socket_dir) = lock::announced(&files.lock())
                 && answers(&connect_options(&socket_dir, "postgres")).await.is_ok()
+                && lock::is_held(&files.lock())?
             {
-                tracing::info!(data_dir = %files.data_dir().display(), "attached to the PostgreSQL of another callbook");
-                return Ok(Cluster { socket_dir, server: None });
+                let data_dir = files.data_dir().display();
+                tracing::info!(%data_dir, "attached to the PostgreSQL of another callbook on {data_dir}");
+                return Ok(Cluster { files, socket_dir, server: None });
             }
             if Instant::now() > patience_ends {
                 return Err(PostgresError::OwnerNotReady { lock: files.lock(), log: files.log() });
@@ -148,12 +157,18 @@ impl Cluster {
         }
     }
 
-    /// Resolves when the server that we own has exited without being asked, with an error that quotes the end of its
-    /// log. Never resolves for the server of another callbook, whose owner will tell.
+    /// Resolves when the server has gone without our asking: ours has exited, and the error quotes the end of its log,
+    /// or its owner, to whom we are attached, has ended.
     pub async fn exited(&self) -> PostgresError {
-        match &self.server {
-            Some(server) => server.exited().await,
-            None => std::future::pending().await,
+        if let Some(server) = &self.server {
+            return server.exited().await;
+        }
+        loop {
+            match lock::is_held(&self.files.lock()) {
+                Ok(true) => tokio::time::sleep(OWNER_POLL).await,
+                Ok(false) => return PostgresError::OwnerGone { lock: self.files.lock() },
+                Err(error) => return error,
+            }
         }
     }
 }

@@ -67,6 +67,12 @@ pub enum PostgresError {
     OwnerNotReady { lock: PathBuf, log: PathBuf },
 
     #[error(
+        "the callbook that ran this PostgreSQL has ended, and its server with it ({} is free): start this one again",
+        lock.display()
+    )]
+    OwnerGone { lock: PathBuf },
+
+    #[error(
         "a PostgreSQL that callbook no longer owns (process {pid}) has not left {} within {} s: \
          see what it does with `ps -fp {pid}`, and stop it with `kill -INT {pid}`",
         cluster.display(), PATIENCE.as_secs()

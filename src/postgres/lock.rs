@@ -24,22 +24,10 @@ pub(super) struct Lock {
 impl Lock {
     /// Takes the lock, or `None` if it is held, also by this process.
     pub fn try_take(path: &Path) -> Result<Option<Lock>, PostgresError> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(PostgresError::io("open the lock file", path))?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(file) => {
-                // The last owner may have been killed and so have left its announcement.
-                file.set_len(0).map_err(PostgresError::io("write the lock file", path))?;
-                Ok(Some(Lock { file }))
-            }
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(PostgresError::io("lock", path)(errno.into())),
-        }
+        let Some(file) = lock(path, FlockArg::LockExclusiveNonblock)? else { return Ok(None) };
+        // The last owner may have been killed and so have left its announcement.
+        file.set_len(0).map_err(PostgresError::io("write the lock file", path))?;
+        Ok(Some(Lock { file }))
     }
 
     /// Tells those who wait for the lock where the server of its owner listens.
@@ -59,4 +47,24 @@ impl Drop for Lock {
 pub(super) fn announced(path: &Path) -> Option<PathBuf> {
     let socket_dir = fs::read(path).ok().filter(|bytes| !bytes.is_empty())?;
     Some(PathBuf::from(std::ffi::OsString::from_vec(socket_dir)))
+}
+
+/// Whether an owner lives.
+pub(super) fn is_held(path: &Path) -> Result<bool, PostgresError> {
+    Ok(lock(path, FlockArg::LockSharedNonblock)?.is_none())
+}
+
+fn lock(path: &Path, how: FlockArg) -> Result<Option<Flock<File>>, PostgresError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(PostgresError::io("open the lock file", path))?;
+    match Flock::lock(file, how) {
+        Ok(file) => Ok(Some(file)),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, errno)) => Err(PostgresError::io("lock", path)(errno.into())),
+    }
 }

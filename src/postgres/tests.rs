@@ -76,6 +76,7 @@ async fn of_those_that_start_together_one_owns_and_the_others_attach() {
     assert_eq!(ask_postgres(&owner, "select 'still there'").await, "still there");
 
     drop(owner);
+    assert!(matches!(attached.exited().await, PostgresError::OwnerGone { .. }));
     let owner = Cluster::open(options).await.unwrap();
     assert!(owner.owned(), "a dropped owner leaves the cluster to the next");
     owner.stop().await.unwrap();
