@@ -126,7 +126,7 @@ impl ReportStatus {
             started: Some(started),
             answered: (self.status == CallStatus::InProgress).then(|| Earliest::new(at)),
             ended: is_final.then(|| Ended::new(Authority::Callback, at)),
-            duration: self.duration.map(|seconds| Duration { authority: Authority::Callback, seconds }),
+            duration: Duration::stated(Authority::Callback, self.duration),
             last_event_time: self.timestamp,
             answered_by: self.answered_by,
             recordings: self.recording.into_iter().collect(),
@@ -141,7 +141,7 @@ impl CompleteDial {
     pub(super) fn facts(self) -> Facts {
         let dial = Dial {
             status: StatusReport::new(self.status, Authority::Derived, None, None),
-            seconds: self.seconds,
+            seconds: self.seconds.filter(|seconds| *seconds > 0),
             bridged: self.bridged,
         };
         Facts {

@@ -211,6 +211,13 @@ pub struct Duration {
     pub seconds: u32,
 }
 
+impl Duration {
+    /// What was stated, unless it was zero.
+    pub fn stated(authority: Authority, seconds: Option<u32>) -> Option<Self> {
+        seconds.filter(|seconds| *seconds > 0).map(|seconds| Self { authority, seconds })
+    }
+}
+
 /// Who or what answered, by Twilio's machine detection; "unknown" is the least it can say.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
