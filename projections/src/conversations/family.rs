@@ -91,9 +91,10 @@ impl<'a> Family<'a> {
         }
     }
 
-    /// A leg's own report, completed by what its parent's dial action said of it.
+    /// A leg's own report, completed by what a dial action said of it: the root's, or that of a child which
+    /// was transferred and dialled on.
     pub fn reached(&self, leg: &Leg) -> Reached {
-        let dial = self.root.and_then(|root| root.dial_of(&leg.call_sid));
+        let dial = self.legs().filter_map(|other| other.dial_of(&leg.call_sid)).max();
         let own = leg.status();
         let status = if own.is_final() { own } else { dial.map_or(own, |dial| dial.status.status) };
         let answered = matches!(status, CallStatus::InProgress | CallStatus::Completed);
@@ -107,13 +108,13 @@ impl<'a> Family<'a> {
     /// The family as one call; only with a root.
     pub fn merged(&self, root: &Leg) -> Merged {
         let children: Vec<Reached> = self.children.iter().map(|leg| self.reached(leg)).collect();
-        // A leg that only the dial action told of counts as well.
-        let unseen: Vec<Reached> = root
-            .dials
-            .iter()
+        // A leg that only a dial action told of counts as well.
+        let unseen: Vec<Reached> = self
+            .legs()
+            .flat_map(|leg| leg.dials.iter())
             .filter(|(dialled, _)| {
                 let sid = String::from((*dialled).clone());
-                !self.children.iter().any(|leg| leg.call_sid == sid)
+                !self.legs().any(|leg| leg.call_sid == sid)
             })
             .map(|(_, dial)| Reached {
                 status: dial.status.status,

@@ -232,8 +232,11 @@ impl Leg {
             .map(|(sid, _)| sid)
     }
 
-    /// What the parent's dial action said of the leg with this SID.
+    /// What a dial action of this leg said of the leg with this SID.
     pub(super) fn dial_of(&self, call_sid: &str) -> Option<&Dial> {
+        if self.dials.is_empty() {
+            return None;
+        }
         CallSid::try_new(call_sid).ok().and_then(|sid| self.dials.get(&DialLeg::Leg(sid)))
     }
 }
