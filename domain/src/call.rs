@@ -24,7 +24,6 @@ pub use facts::Facts;
 pub use status::{Authority, CallStatus};
 
 use crate::direction::{Classification, Lines, classify};
-use crate::phone::{Address, Identity};
 use crate::sid::CallSid;
 use facts::{DialLeg, RecordingStatus};
 
@@ -158,8 +157,8 @@ impl Call {
         Summary {
             status: self.status(),
             direction: self.classification.as_ref().map(|known| known.direction),
-            from: self.facts.from.as_ref().map(handle),
-            to: self.facts.to.as_ref().map(handle),
+            from: self.facts.from.as_ref().map(|from| from.handle().to_owned()),
+            to: self.facts.to.as_ref().map(|to| to.handle().to_owned()),
             duration: self.facts.duration.map(|duration| duration.seconds),
         }
     }
@@ -177,14 +176,6 @@ impl Call {
 impl Facts {
     fn classify(&self, lines: &Lines) -> Classification {
         classify(self.from.as_ref(), self.to.as_ref(), self.twilio_direction.as_ref(), lines)
-    }
-}
-
-/// How a client writes the other side: E.164 for a number, else as Twilio wrote it.
-fn handle(address: &Address) -> String {
-    match &address.identity {
-        Identity::Number(number) => number.as_str().to_owned(),
-        _ => address.raw.clone(),
     }
 }
 

@@ -145,6 +145,17 @@ impl Party {
         }
     }
 
+    /// What kind of party it is, as the read model names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Number(_) => "number",
+            Self::Withheld => "withheld",
+            Self::ShortCode(_) => "short_code",
+            Self::Name(_) => "name",
+            Self::Sip(_) => "sip",
+        }
+    }
+
     /// For people: seed 001's `+1 (XXX) XXX-XXXX`.
     pub fn display(&self) -> String {
         match self {

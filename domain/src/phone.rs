@@ -75,6 +75,14 @@ impl Address {
         text.replace(char::is_control, "\u{FFFD}")
     }
 
+    /// What programs read: E.164 for a number, else the text as received.
+    pub fn handle(&self) -> &str {
+        match &self.identity {
+            Identity::Number(number) => number.as_str(),
+            _ => &self.raw,
+        }
+    }
+
     fn read(raw: &str, empty: Identity) -> Address {
         let raw = raw.replace('\0', "\u{FFFD}");
         let identity = match raw.trim() {
@@ -87,7 +95,8 @@ impl Address {
 }
 
 /// The spellings of "withheld" that are words, in lower case (contract section 9, trap 11).
-const WITHHELD_WORDS: [&str; 6] = ["anonymous", "unknown", "restricted", "unavailable", "blocked", "private"];
+const WITHHELD_WORDS: [&str; 7] =
+    ["anonymous", "unknown", "restricted", "unavailable", "blocked", "private", "withheld"];
 
 /// The same words typed on a keypad: ANONYMOUS, UNAVAILABLE, UNKNOWN, BLOCKED, RESTRICTED. Carriers send them
 /// as if they were numbers.

@@ -214,11 +214,12 @@ fn an_unknown_type_or_version_is_named() {
 }
 
 #[test]
-fn a_payload_that_cannot_be_read_names_its_type_and_keeps_the_cause() {
+fn a_payload_that_cannot_be_read_names_its_type_and_quotes_nothing() {
     for payload in ["", "{}", "[]", &GOLDEN[0].1.replace("in-progress", "on hold")] {
         let error = CallEvent::decode("call.created", "1", payload).unwrap_err();
-        assert_eq!(error.to_string(), "the payload of a call.created event cannot be read");
-        assert!(std::error::Error::source(&error).is_some());
+        let said = error.to_string();
+        assert!(said.starts_with("the payload of a call.created event cannot be read beyond"), "{said}");
+        assert!(!said.contains("on hold"), "a payload is personal: {said}");
     }
 }
 

@@ -64,7 +64,10 @@ async fn fold_legs(
     let sids: BTreeSet<&str> = calls.iter().map(|event| event.aggregate_id.as_str()).collect();
     let sids: Vec<&str> = sids.into_iter().collect();
     let mut legs: HashMap<&str, Option<Leg>> = sids.iter().map(|sid| (*sid, None)).collect();
+    let mut touched = BTreeSet::new();
     for leg in leg::load(connection, generation, &sids).await? {
+        // A leg whose parent turns out to be another leaves a family behind.
+        touched.insert(leg.root_call_sid.clone());
         if let Some(known) = legs.get_mut(leg.call_sid.as_str()) {
             *known = Some(leg);
         }
@@ -83,7 +86,8 @@ async fn fold_legs(
     }
     let legs: Vec<Leg> = legs.into_values().flatten().collect();
     rows::upsert(connection, generation, &leg::TABLE, &legs).await?;
-    Ok(legs.into_iter().flat_map(|leg| [leg.root_call_sid, leg.call_sid]).collect())
+    touched.extend(legs.into_iter().flat_map(|leg| [leg.root_call_sid, leg.call_sid]));
+    Ok(touched)
 }
 
 /// Level two: computes the families of these calls again, from their legs.

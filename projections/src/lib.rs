@@ -11,3 +11,9 @@ pub mod ids;
 pub mod log;
 pub mod queries;
 pub mod runner;
+
+/// An error with its causes, as a log line has it: some formatters print only the outermost.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

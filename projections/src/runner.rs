@@ -49,7 +49,28 @@ pub struct Runner {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     pub position: i64,
-    pub error: Option<String>,
+    pub stopped: Option<Stopped>,
+}
+
+/// Why the projection stands still, in words for anybody; the log has the details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    #[error("the read model was built by another version of callbook and waits for a rebuild")]
+    OtherFold,
+    #[error("the event at position {position} cannot be read by this callbook; run a newer one")]
+    Unreadable { position: i64 },
+    #[error("the database does not take the read model's rows")]
+    Database,
+}
+
+impl From<&RunnerError> for Stopped {
+    fn from(error: &RunnerError) -> Self {
+        match error {
+            RunnerError::OtherFold { .. } => Self::OtherFold,
+            RunnerError::Fold(FoldError::Event { position, .. }) => Self::Unreadable { position: *position },
+            RunnerError::Fold(FoldError::Rows(_)) | RunnerError::Database(_) => Self::Database,
+        }
+    }
 }
 
 impl Runner {
@@ -59,7 +80,7 @@ impl Runner {
         let generation = Generation::current(&mut connection).await?;
         let position = generation.checkpoint(&mut connection).await?.position;
         drop(connection);
-        let (progress, _) = watch::channel(Progress { position, error: None });
+        let (progress, _) = watch::channel(Progress { position, stopped: None });
         Ok(Self { pool, ids, wake: Arc::new(Notify::new()), progress: Arc::new(progress) })
     }
 
@@ -111,7 +132,7 @@ impl Runner {
 
     fn reached(&self, position: i64) {
         self.progress.send_if_modified(|progress| {
-            let now = Progress { position, error: None };
+            let now = Progress { position, stopped: None };
             let changed = *progress != now;
             *progress = now;
             changed
@@ -119,24 +140,14 @@ impl Runner {
     }
 
     fn report(&self, error: &RunnerError) {
-        let text = with_sources(error);
+        let stopped = Some(Stopped::from(error));
         let is_new = self.progress.send_if_modified(|progress| {
-            let changed = progress.error.as_deref() != Some(text.as_str());
-            progress.error = Some(text.clone());
+            let changed = progress.stopped != stopped;
+            progress.stopped = stopped;
             changed
         });
         if is_new {
-            tracing::error!(projection = "conversations", "the projection stands still: {text}");
+            tracing::error!(error = crate::chain(error), "the conversations projection stands still");
         }
     }
-}
-
-fn with_sources(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -15,14 +15,14 @@ pub async fn health(State(state): State<AppState>) -> Result<Json<Value>, ApiErr
         .map_err(|source| ApiError::Unavailable { what: "the database", source: source.into() })?;
     let progress = state.progress.borrow().clone();
     Ok(Json(json!({
-        "status": if progress.error.is_none() { "healthy" } else { "degraded" },
+        "status": if progress.stopped.is_none() { "healthy" } else { "degraded" },
         "simulated": state.simulated,
         "account_sid": state.account_sid,
         "version": env!("CARGO_PKG_VERSION"),
         "projection": {
             "position": progress.position,
             "behind": (head - progress.position).max(0),
-            "error": progress.error,
+            "stopped": progress.stopped.map(|reason| reason.to_string()),
         },
     })))
 }

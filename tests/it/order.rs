@@ -167,6 +167,15 @@ fn report() -> impl Strategy<Value = (Endpoint, Pairs)> {
         3 => (1_u32..4, caller(), any_dial_status(), 0_u32..100).prop_map(|(child, from, state, seconds)| {
             (Endpoint::DialAction, dial_action(&root(), &call_sid(child), from, OURS, state, seconds))
         }),
+        // A report that says nothing of who calls whom, and one that mentions a recording.
+        1 => (leg(), any_status(), 0_u32..5, second(), 1_u32..3).prop_map(
+            |((sid, _), state, sequence, at, recording)| {
+                let mut params = status(&sid, None, CUSTOMER, OURS, state, sequence, &at);
+                params.retain(|(name, _)| !["From", "To", "Direction"].contains(&name.as_str()));
+                params.extend(pairs(&[("RecordingSid", &format!("RE{recording:032}"))]));
+                (Endpoint::VoiceStatus, params)
+            }
+        ),
         2 => (leg(), 1_u32..3, recording_status(), second()).prop_map(|((sid, _), recording, state, at)| {
             (Endpoint::RecordingStatus, pairs(&[
                 ("CallSid", &sid),
@@ -185,14 +194,17 @@ fn root() -> String {
 }
 
 /// The root, its children 1 and 2, and 3, which is a child of 1.
+///
+/// Now and then a report leaves the parent out, or names another one.
 fn leg() -> impl Strategy<Value = (String, Option<String>)> {
-    (0_u32..4).prop_map(|n| {
+    (0_u32..4, prop::option::weighted(0.1, prop::option::of(0_u32..6))).prop_map(|(n, strange)| {
         let parent = match n {
             0 => None,
             3 => Some(call_sid(1)),
             _ => Some(root()),
         };
-        (call_sid(n), parent)
+        let parent = strange.map_or(parent, |other| other.map(call_sid));
+        (call_sid(n), parent.filter(|parent| *parent != call_sid(n)))
     })
 }
 
@@ -205,6 +217,8 @@ fn caller() -> impl Strategy<Value = &'static str> {
         1 => Just(DISPATCHER),
         1 => Just("client:alice"),
         1 => Just("12"),
+        1 => Just(""),
+        1 => Just("withheld"),
     ]
 }
 

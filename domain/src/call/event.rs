@@ -72,12 +72,9 @@ pub enum DecodeError {
         "event type {event_type:?} in version {version:?} is not known to this callbook; run a newer one"
     )]
     Unknown { event_type: String, version: String },
-    #[error("the payload of a {event_type} event cannot be read")]
-    Payload {
-        event_type: String,
-        #[source]
-        source: serde_json::Error,
-    },
+    /// The parser's own message may quote the payload, and a payload is personal: only the place is told.
+    #[error("the payload of a {event_type} event cannot be read beyond its character {column}")]
+    Payload { event_type: String, column: usize },
 }
 
 impl CallEvent {
@@ -120,9 +117,10 @@ impl CallEvent {
         if version != EVENT_VERSION {
             return Err(unknown());
         }
-        serde_json::from_str(payload)
-            .map(wrap)
-            .map_err(|source| DecodeError::Payload { event_type: event_type.to_owned(), source })
+        serde_json::from_str(payload).map(wrap).map_err(|error| DecodeError::Payload {
+            event_type: event_type.to_owned(),
+            column: error.column(),
+        })
     }
 
     pub fn change(&self) -> &Change {

@@ -17,6 +17,7 @@ use super::command::{Announce, CompleteDial, Identification, ReportRecording, Re
 use super::facts::Recording;
 use super::*;
 use crate::direction::{Direction, Party, Rule, TwilioDirection};
+use crate::phone::Address;
 use crate::phone::PhoneNumber;
 use crate::sid::RecordingSid;
 

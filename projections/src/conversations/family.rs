@@ -4,10 +4,12 @@
 //! again. Merging follows seed 000's note on parent and child calls: `total_duration` is the root's,
 //! `talk_time` what was spoken with somebody, `wait_time` the rest.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use domain::call::CallStatus;
-use domain::direction::Direction;
+use domain::direction::{Direction, TwilioDirection};
+use time::OffsetDateTime;
 
 use super::leg::Leg;
 
@@ -35,6 +37,7 @@ pub(super) struct Reached {
     pub connected: bool,
     /// None while unknown; 0 for a call that Twilio says has ended without one.
     pub duration: Option<i32>,
+    pub ended_at: Option<OffsetDateTime>,
 }
 
 /// What the whole call came to. Durations are seconds, unknown until the call has ended.
@@ -94,7 +97,12 @@ impl<'a> Family<'a> {
     /// A leg's own report, completed by what a dial action said of it: the root's, or that of a child which
     /// was transferred and dialled on.
     pub fn reached(&self, leg: &Leg) -> Reached {
-        let dial = self.legs().filter_map(|other| other.dial_of(&leg.call_sid)).max();
+        // With it, when the leg that dialled ended: our TwiML ends both at once.
+        let told = self
+            .legs()
+            .filter_map(|other| Some((other.dial_of(&leg.call_sid)?, Reverse(other.ended_at))))
+            .max();
+        let dial = told.map(|(dial, _)| dial);
         let own = leg.status();
         let status = if own.is_final() { own } else { dial.map_or(own, |dial| dial.status.status) };
         let answered = matches!(status, CallStatus::InProgress | CallStatus::Completed);
@@ -102,7 +110,12 @@ impl<'a> Family<'a> {
         let stated = leg.duration.or_else(|| dial.and_then(|dial| dial.seconds).map(u32::cast_signed));
         // Zero, empty and missing are alike: a call that has ended by Twilio's word lasted zero seconds.
         let ended_without = (own.is_final() && !leg.provisional) || (status.is_final() && !answered);
-        Reached { status, connected, duration: stated.or(ended_without.then_some(0)) }
+        let ended_at = match status.is_final() {
+            true if own.is_final() => leg.ended_at,
+            true => told.and_then(|(_, Reverse(ended_at))| ended_at),
+            false => None,
+        };
+        Reached { status, connected, duration: stated.or(ended_without.then_some(0)), ended_at }
     }
 
     /// The family as one call; only with a root.
@@ -119,12 +132,13 @@ impl<'a> Family<'a> {
             .map(|(_, dial)| Reached {
                 status: dial.status.status,
                 connected: dial.connected(),
-                duration: dial.seconds.map(u32::cast_signed).or((!dial.connected()).then_some(0)),
+                duration: dial.seconds.map(u32::cast_signed),
+                ended_at: None,
             })
             .collect();
         let own = self.reached(root);
         // A call placed by the API has its customer on the root itself.
-        let speaks = root.twilio_direction.as_deref() == Some("outbound-api")
+        let speaks = root.twilio_direction.as_deref() == Some(TwilioDirection::OutboundApi.as_str())
             && children.is_empty()
             && unseen.is_empty();
         let spoke_with: Vec<Reached> = if speaks {

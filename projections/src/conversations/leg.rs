@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use domain::call::facts::{Dial, DialLeg, Facts, Recording, RecordingStatus};
 use domain::call::{Authority, CallEvent, CallStatus};
 use domain::direction::{Classification, Direction, Party};
-use domain::phone::{Address, Identity};
+use domain::phone::Identity;
 use domain::sid::{CallSid, RecordingSid};
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -174,11 +174,11 @@ impl Leg {
         }
         if let Some(from) = facts.from {
             self.from_malformed = from.identity == Identity::Malformed;
-            (self.from_number, self.from_display) = (Some(written(&from)), Some(from.display()));
+            (self.from_number, self.from_display) = (Some(from.handle().to_owned()), Some(from.display()));
         }
         if let Some(to) = facts.to {
             self.to_malformed = to.identity == Identity::Malformed;
-            (self.to_number, self.to_display) = (Some(written(&to)), Some(to.display()));
+            (self.to_number, self.to_display) = (Some(to.handle().to_owned()), Some(to.display()));
         }
         if let Some(status) = facts.status {
             self.status = Some(status.status.as_str().to_owned());
@@ -208,7 +208,7 @@ impl Leg {
         self.rule = serde_json::to_value(rule).ok().and_then(|name| name.as_str().map(str::to_owned));
         self.party_key = party.as_ref().map(Party::key);
         self.party_display = party.as_ref().map(Party::display);
-        self.party_kind = party.as_ref().map(|party| kind(party).to_owned());
+        self.party_kind = party.as_ref().map(|party| party.kind().to_owned());
         self.party_country = match &party {
             Some(Party::Number(number)) => number.country(),
             _ => None,
@@ -260,23 +260,5 @@ pub(super) async fn load_families(
 fn replace<T>(known: &mut Option<T>, reported: Option<T>) {
     if reported.is_some() {
         *known = reported;
-    }
-}
-
-/// How the seeds store a side of a call: E.164 for a number, else as Twilio wrote it.
-fn written(address: &Address) -> String {
-    match &address.identity {
-        Identity::Number(number) => number.as_str().to_owned(),
-        _ => address.raw.clone(),
-    }
-}
-
-fn kind(party: &Party) -> &'static str {
-    match party {
-        Party::Number(_) => "number",
-        Party::Withheld => "withheld",
-        Party::ShortCode(_) => "short_code",
-        Party::Name(_) => "name",
-        Party::Sip(_) => "sip",
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use domain::direction::Party;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -106,7 +107,7 @@ impl PartyOf {
 
     /// Withheld callers cannot be told apart, so nobody can be named or called back.
     fn can_be_a_contact(&self) -> bool {
-        self.kind != "withheld"
+        self.kind != Party::Withheld.kind()
     }
 }
 
