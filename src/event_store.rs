@@ -8,6 +8,8 @@
 mod calls;
 
 use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -77,6 +79,24 @@ pub enum CommitError {
     Stopping,
 }
 
+impl CommitError {
+    /// Whether the unit is at fault, rather than the database or the way to it.
+    pub fn is_about_a_unit(&self) -> bool {
+        match self {
+            Self::Conflict => true,
+            Self::Database(error) => is_about_the_rows(error),
+            Self::Stopping => false,
+        }
+    }
+}
+
+/// Whether the database refused what it was given: data exceptions (22), broken constraints (23), and what is
+/// too large or too complex (54).
+fn is_about_the_rows(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    database.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+}
+
 type Queued = (Unit, oneshot::Sender<Result<(), CommitError>>);
 
 /// Hands units to the task that writes them. Cheap to clone.
@@ -134,20 +154,24 @@ fn without_rivals(batch: Vec<Queued>) -> (Vec<Queued>, Vec<Queued>) {
     })
 }
 
-async fn write_together(pool: &PgPool, units: Vec<Queued>) {
-    let together: Vec<&Unit> = units.iter().map(|(unit, _)| unit).collect();
-    match write(pool, &together).await {
-        Err(CommitError::Conflict) if units.len() > 1 => {
-            for (unit, answer) in units {
-                let _ = answer.send(write(pool, &[&unit]).await);
+/// Writes the units in one transaction. Where one of them cannot be written, halves are tried, so that the
+/// others do not fail with it.
+fn write_together(pool: &PgPool, mut units: Vec<Queued>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    Box::pin(async move {
+        let together: Vec<&Unit> = units.iter().map(|(unit, _)| unit).collect();
+        match write(pool, &together).await {
+            Err(error) if units.len() > 1 && error.is_about_a_unit() => {
+                let rest = units.split_off(units.len() / 2);
+                write_together(pool, units).await;
+                write_together(pool, rest).await;
+            }
+            result => {
+                for (_, answer) in units {
+                    let _ = answer.send(result.clone());
+                }
             }
         }
-        result => {
-            for (_, answer) in units {
-                let _ = answer.send(result.clone());
-            }
-        }
-    }
+    })
 }
 
 async fn write(pool: &PgPool, units: &[&Unit]) -> Result<(), CommitError> {

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use projections::chain;
 use serde::Serialize;
 
 type Source = Box<dyn Error + Send + Sync>;
@@ -140,12 +141,6 @@ pub fn panicked(payload: Box<dyn Any + Send>) -> Response {
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("without a message");
     ApiError::internal(format!("a handler panicked: {message}")).into_response()
-}
-
-/// With the causes, which the JSON formatter would leave out.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// An answer is no place to echo a megabyte.

@@ -1,6 +1,9 @@
 //! Every route on one page, grouped by who calls it.
 
+use std::convert::Infallible;
+
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -34,5 +37,8 @@ pub fn router(state: AppState) -> Router {
 
 /// Twilio can be configured to send either method.
 fn webhook(endpoint: Endpoint) -> axum::routing::MethodRouter<AppState> {
-    axum::routing::post(webhooks::receive).get(webhooks::receive).layer(axum::Extension(Service(endpoint)))
+    axum::routing::post(webhooks::receive)
+        .get(webhooks::receive)
+        .layer::<_, Infallible>(axum::Extension(Service(endpoint)))
+        .layer(DefaultBodyLimit::max(webhooks::LARGEST_BODY))
 }

@@ -18,6 +18,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use domain::call::CallEvent;
 use futures::Stream;
+use projections::chain;
 use projections::log::{self, StoredEvent};
 use projections::runner::Progress;
 use serde_json::{Value, json};
@@ -89,38 +90,40 @@ struct Stats {
 impl Broadcaster {
     pub fn start(pool: PgPool, progress: watch::Receiver<Progress>, stopping: CancellationToken) -> Self {
         let (frames, _) = broadcast::channel(BUFFER);
+        // Read here, so that nothing is passed over before the task first runs.
+        let sent = progress.borrow().position;
         let broadcaster = Self { pool, frames, progress, stopping, stats: Arc::default() };
-        tokio::spawn(broadcaster.clone().follow());
+        tokio::spawn(broadcaster.clone().follow(sent));
         broadcaster
     }
 
-    /// Sends what the projection passes from now on.
-    async fn follow(mut self) {
-        let mut sent = None;
+    /// Sends what the projection passes after `sent`.
+    async fn follow(mut self, mut sent: i64) {
+        let mut failed = false;
         loop {
             let reached = self.progress.borrow_and_update().position;
-            // Before the projection has said where it is there is nothing to follow.
-            let mut from = *sent.get_or_insert(reached);
-            while from < reached {
-                match self.page(from, reached).await {
+            while sent < reached {
+                match self.page(sent, reached).await {
                     Ok(events) => {
-                        let Some(last) = events.last().map(|event| event.position) else { break };
+                        failed = false;
                         for frame in events.iter().filter_map(Frame::of) {
                             // Without a client there is nobody to tell.
                             let _ = self.frames.send(Arc::new(frame));
                         }
-                        from = last;
+                        sent = events.last().map_or(reached, |event| event.position);
                     }
                     Err(error) => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "the live stream waits for the database"
-                        );
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        if !failed {
+                            tracing::warn!(error = chain(&error), "the live stream waits for the database");
+                        }
+                        failed = true;
+                        tokio::select! {
+                            () = self.stopping.cancelled() => return,
+                            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        }
                     }
                 }
             }
-            sent = Some(from.max(reached));
             tokio::select! {
                 () = self.stopping.cancelled() => return,
                 changed = self.progress.changed() => if changed.is_err() { return },

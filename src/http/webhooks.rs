@@ -1,16 +1,21 @@
 //! Twilio's requests: verify the signature over what was sent, store, answer. Nothing else happens here.
 
+use std::future::Future;
+use std::time::Duration;
+
 use axum::Extension;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use projections::chain;
 use time::OffsetDateTime;
 
 use super::problem::ApiError;
 use super::request_id::RequestId;
 use crate::app::AppState;
+use crate::ingest::inbox::InboxError;
 use crate::ingest::{Delivery, Endpoint};
 use crate::twilio::form::Form;
 use crate::twilio::signature::{self, SignedBody};
@@ -18,6 +23,9 @@ use crate::twilio::twiml;
 
 /// The largest body that is read, in bytes. Twilio's own requests are a few kilobytes.
 pub const LARGEST_BODY: usize = 256 * 1024;
+
+/// Twilio gives up after 15 seconds, and a caller hears silence until then (contract section 9, trap 13).
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Which of the four webhooks a route serves.
 #[derive(Clone, Copy, Debug)]
@@ -33,43 +41,53 @@ pub async fn receive(
 ) -> Result<Response, ApiError> {
     let received_at = now();
     let (head, body) = request.into_parts();
-    let form = verified(&state, &head.method, head.uri.path(), head.uri.query(), &head.headers, body).await?;
+    let body =
+        tokio::time::timeout(PATIENCE, Bytes::from_request(Request::from_parts(head.clone(), body), &state))
+            .await
+            .map_err(|_| ApiError::UnreadableForm { reason: "it did not arrive in time".into() })?
+            .map_err(|rejection| match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { limit: LARGEST_BODY },
+                _ => ApiError::UnreadableForm { reason: "it broke off".into() },
+            })?;
+    let form = verified(&state, &head.method, &head.uri, &head.headers, &body)?;
     let idempotency_token = text(&head.headers, "i-twilio-idempotency-token");
     let answer = answer(&state, endpoint, &form);
-    let stored =
-        state.inbox.accept(Delivery { endpoint, form, idempotency_token, request_id, received_at }).await;
-    match stored {
+    let stored = state.inbox.accept(Delivery { endpoint, form, idempotency_token, request_id, received_at });
+    if endpoint == Endpoint::VoiceInbound {
+        announce(stored).await;
+        return Ok(answer);
+    }
+    match stored.await {
         Ok(()) => Ok(answer),
-        // A caller is never dropped because the book cannot be written.
-        Err(error) if endpoint == Endpoint::VoiceInbound => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "an incoming call was routed, but its announcement could not be stored and is lost"
-            );
-            Ok(answer)
-        }
         Err(error) => Err(ApiError::Unavailable { what: "the database", source: error.into() }),
     }
 }
 
+/// A caller is never dropped because the book cannot be written, and never kept waiting for long.
+async fn announce(stored: impl Future<Output = Result<(), InboxError>>) {
+    let error = match tokio::time::timeout(PATIENCE, stored).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => chain(&error),
+        Err(_) => format!("the inbox took longer than {PATIENCE:?}"),
+    };
+    tracing::error!(error, "an incoming call was routed, but its announcement may not be stored");
+}
+
 /// The parameters of a request that Twilio signed (contract section 2).
-async fn verified(
+fn verified(
     state: &AppState,
     method: &Method,
-    path: &str,
-    query: Option<&str>,
+    uri: &Uri,
     headers: &HeaderMap,
-    body: Body,
+    body: &[u8],
 ) -> Result<Form, ApiError> {
-    let body =
-        to_bytes(body, LARGEST_BODY).await.map_err(|_| ApiError::PayloadTooLarge { limit: LARGEST_BODY })?;
     // Configured to GET, Twilio puts everything in the query and signs the URL alone.
     let is_get = method == Method::GET || method == Method::HEAD;
-    let raw = if is_get { query.unwrap_or_default().as_bytes() } else { &body[..] };
+    let raw = if is_get { uri.query().unwrap_or_default().as_bytes() } else { body };
     let form =
         Form::parse(raw).map_err(|error| ApiError::UnreadableForm { reason: error.to_string().into() })?;
-    let path_and_query = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    let url = signature::public_url(&state.webhook_base_url, &path_and_query);
+    let path_and_query = uri.path_and_query().map_or("/", |path_and_query| path_and_query.as_str());
+    let url = signature::public_url(&state.webhook_base_url, path_and_query);
     let signed = if is_get { SignedBody::None } else { SignedBody::Form(&form.0) };
     let given = text(headers, "x-twilio-signature");
     if given.as_deref().is_some_and(|given| signature::verify(&state.auth_token, &url, signed, given)) {

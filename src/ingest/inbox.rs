@@ -55,9 +55,9 @@ impl Endpoint {
         }
     }
 
-    /// What makes two requests the same one. `token` is Twilio's idempotency header, which is not signed,
-    /// so it only stands beside what is.
-    fn dedupe_key(self, form: &Form, token: Option<&str>) -> String {
+    /// What makes two requests the same one. Twilio's idempotency token is not signed, so it has no part in it:
+    /// with tokens of its own, one captured request could be stored without end.
+    fn dedupe_key(self, form: &Form) -> String {
         let get = |name| form.get(name).unwrap_or_default();
         let call = get("CallSid");
         let key = match self {
@@ -73,7 +73,7 @@ impl Endpoint {
                 format!("recording:{}:{}", get("RecordingSid"), get("RecordingStatus"))
             }
             _ => {
-                format!("{}:{call}:{}", self.event_type(), token.map_or_else(|| form.digest(), str::to_owned))
+                format!("{}:{call}:{}", self.event_type(), form.digest())
             }
         };
         if key.len() <= LONGEST_KEY && !key.contains('\0') {
@@ -120,7 +120,7 @@ impl From<Delivery> for Row {
             endpoint,
             call_sid: sid("CallSid"),
             recording_sid: sid("RecordingSid"),
-            dedupe_key: endpoint.dedupe_key(&form, idempotency_token.as_deref()),
+            dedupe_key: endpoint.dedupe_key(&form),
             payload: form.to_json(),
             received_at,
             request_id,
@@ -166,7 +166,7 @@ async fn insert_all(pool: PgPool, mut waiting: mpsc::Receiver<Queued>, stored: i
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let (rows, answers): (Vec<Row>, Vec<_>) = std::mem::take(&mut batch).into_iter().unzip();
-        let result = insert(&pool, rows).await.map_err(Arc::new);
+        let result = insert_on_a_live_connection(&pool, rows).await.map_err(Arc::new);
         for answer in answers {
             // Whoever asked may have gone away; the row is stored either way.
             let _ = answer.send(result.clone());
@@ -175,9 +175,21 @@ async fn insert_all(pool: PgPool, mut waiting: mpsc::Receiver<Queued>, stored: i
     }
 }
 
-async fn insert(pool: &PgPool, mut rows: Vec<Row>) -> sqlx::Result<()> {
+/// After a restart of the database every pooled connection fails once. A row's key makes a second insert
+/// harmless, so the rows are inserted again until the pool has none of those connections left.
+async fn insert_on_a_live_connection(pool: &PgPool, mut rows: Vec<Row>) -> sqlx::Result<()> {
     // Sorted by key, so that two instances could only wait for each other, not deadlock.
     rows.sort_by(|a, b| a.dedupe_key.cmp(&b.dedupe_key));
+    for _ in 0..pool.options().get_max_connections() {
+        match insert(pool, &rows).await {
+            Err(sqlx::Error::Io(_)) => {}
+            result => return result,
+        }
+    }
+    insert(pool, &rows).await
+}
+
+async fn insert(pool: &PgPool, rows: &[Row]) -> sqlx::Result<()> {
     sqlx::query(
         "insert into twilio_webhook_inbox
                 (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,

@@ -229,8 +229,12 @@ impl<'a> Fields<'a> {
         match self.text(name) {
             None => Ok(None),
             Some(text) => OffsetDateTime::parse(&text, &Rfc2822)
-                .map(|at| Some(at.to_offset(UtcOffset::UTC)))
-                .map_err(|_| not(name, &text, "not a time such as \"Fri, 20 Aug 2010 01:13:42 +0000\"")),
+                .ok()
+                .and_then(|at| at.checked_to_offset(UtcOffset::UTC))
+                // What is near the ends of the calendar could not be reckoned with.
+                .filter(|at| (1970..2200).contains(&at.year()))
+                .map(Some)
+                .ok_or_else(|| not(name, &text, "not a time such as \"Fri, 20 Aug 2010 01:13:42 +0000\"")),
         }
     }
 }

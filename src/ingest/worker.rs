@@ -12,6 +12,7 @@ use domain::call::CallCommand;
 use domain::direction::Lines;
 use domain::sid::CallSid;
 use futures::future::join_all;
+use projections::chain;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -78,15 +79,22 @@ impl Worker {
 
     /// Works until it is dropped.
     pub async fn run(self) {
+        let mut said = String::new();
         loop {
             match self.work().await {
-                Ok(0) => {
-                    // Either is reason enough to look again.
-                    let _ = tokio::time::timeout(POLL, self.wake.notified()).await;
+                Ok(taken) => {
+                    said.clear();
+                    if taken == 0 {
+                        // Either is reason enough to look again.
+                        let _ = tokio::time::timeout(POLL, self.wake.notified()).await;
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the inbox stands still");
+                    let error = chain(&error);
+                    if error != said {
+                        tracing::error!(error, "the inbox stands still and is tried again every second");
+                        said = error;
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -147,7 +155,12 @@ impl Worker {
             match read {
                 Ok((sid, command)) => by_call.entry(sid).or_default().push(Reported { row, command }),
                 Err(reason) => {
-                    tracing::warn!(inbox.id = row.id, "inbox row {} is dead-lettered: {reason}", row.id);
+                    // The reason may quote what was sent, so it is kept with the row and not in the log.
+                    tracing::warn!(
+                        inbox.id = row.id,
+                        "inbox row {} is dead-lettered; its error says why",
+                        row.id
+                    );
                     meaningless.done.push(refused(row.id, reason));
                 }
             }
@@ -168,7 +181,7 @@ impl Worker {
                 None => match self.load(&call_sid).await {
                     Ok(state) => state,
                     Err(WorkError::Load(error @ LoadError::Event { .. })) => {
-                        return self.put_off(&call_sid, &reports, with_cause(&error)).await;
+                        return self.put_off(&call_sid, &reports, chain(&error)).await;
                     }
                     Err(error) => return Err(error),
                 },
@@ -176,9 +189,8 @@ impl Worker {
             match self.committer.commit(decide(&call_sid, state, &reports)).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict) => {}
-                Err(CommitError::Database(error)) if is_about_the_rows(&error) => {
-                    let reason = with_cause(&CommitError::Database(error));
-                    return self.put_off(&call_sid, &reports, reason).await;
+                Err(error) if error.is_about_a_unit() => {
+                    return self.put_off(&call_sid, &reports, chain(&error)).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -270,23 +282,6 @@ fn refused(inbox_id: i64, reason: String) -> Done {
         error: Some(reason),
         at: OffsetDateTime::now_utc(),
     }
-}
-
-fn with_cause(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
-}
-
-/// Whether the database refused what it was given, rather than being away: data exceptions (22) and broken
-/// constraints (23).
-fn is_about_the_rows(error: &sqlx::Error) -> bool {
-    let code = match error {
-        sqlx::Error::Database(database) => database.code(),
-        _ => None,
-    };
-    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
 }
 
 /// Seconds until the next try: 10, 20, 40, … up to half an hour.

@@ -4,6 +4,7 @@ pub mod client;
 pub mod database;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use callbook::app::{App, Credentials};
 use callbook::config::Config;
@@ -82,6 +83,24 @@ impl Callbook {
 
     /// Returns when everything that was accepted so far is decided and folded; gives the position.
     pub async fn settled(&self) -> i64 {
+        match tokio::time::timeout(FOREVER, self.settle()).await {
+            Ok(position) => position,
+            Err(_) => panic!("not settled after {FOREVER:?}: {}", self.waiting().await),
+        }
+    }
+
+    async fn waiting(&self) -> String {
+        let rows: Vec<String> = sqlx::query_scalar(
+            "select concat_ws(' ', id, event_type, processing_status, error) from twilio_webhook_inbox
+              where processing_status in ('pending', 'failed') order by id limit 10",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        format!("waiting {rows:?}, {:?}", self.app.state.progress.borrow().clone())
+    }
+
+    async fn settle(&self) -> i64 {
         let mut progress = self.app.state.progress.clone();
         loop {
             let (waiting, head): (i64, i64) = sqlx::query_as(
@@ -116,6 +135,9 @@ impl Callbook {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
     }
 }
+
+/// Nothing is timed by this: it turns a test that would hang into one that says what it waits for.
+const FOREVER: Duration = Duration::from_secs(120);
 
 /// A Call SID of 32 digits that ends in `n`.
 pub fn call_sid(n: u32) -> String {
