@@ -5,18 +5,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::direction::Lines;
 use domain::phone::PhoneNumber;
+use projections::chain;
 use projections::runner::{Progress, Runner};
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, RecordCalls};
+use crate::config::{Account, Config, RecordCalls};
 use crate::event_store::Committer;
 use crate::http::router::router;
 use crate::http::stream::Broadcaster;
@@ -53,8 +55,14 @@ pub struct App {
     pub state: AppState,
     pub address: SocketAddr,
     stopping: CancellationToken,
-    tasks: JoinSet<()>,
+    /// Ends when the last request has been answered after `stopping`.
+    server: JoinHandle<()>,
+    /// What goes on in the background for as long as callbook runs.
+    tasks: JoinSet<&'static str>,
 }
+
+/// How long requests at hand may take once callbook is stopping.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
 /// Why the application did not start.
 #[derive(Debug, thiserror::Error)]
@@ -90,9 +98,16 @@ impl App {
         let routing = routing(config);
         let worker = Worker::new(pool.clone(), committer.clone(), routing.lines.clone(), arrived);
         let broadcaster = Broadcaster::start(pool.clone(), progress.clone(), stopping.clone());
-        tasks.spawn(runner.run());
-        tasks.spawn(worker.run());
+        tasks.spawn(async move {
+            runner.run().await;
+            "the projection"
+        });
+        tasks.spawn(async move {
+            worker.run().await;
+            "the inbox worker"
+        });
 
+        advise(config, &routing);
         let webhook_base_url = config.webhook_base_url.clone().unwrap_or_else(|| local_url(address));
         let state = AppState {
             pool,
@@ -108,13 +123,13 @@ impl App {
         };
         let router = router(state.clone());
         let stop = stopping.clone();
-        tasks.spawn(async move {
+        let server = tokio::spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
             if let Err(error) = served {
-                tracing::error!(error = &error as &dyn std::error::Error, "callbook no longer listens");
+                tracing::error!(error = chain(&error), "callbook no longer listens");
             }
         });
-        Ok(Self { state, address, stopping, tasks })
+        Ok(Self { state, address, stopping, server, tasks })
     }
 
     /// Where this process reaches itself.
@@ -122,15 +137,26 @@ impl App {
         local_url(self.address)
     }
 
+    /// Resolves if something that must go on has ended; says what. Nothing would be decided or folded any more.
+    pub async fn failed(&mut self) -> String {
+        tokio::select! {
+            _ = &mut self.server => "the server".to_owned(),
+            ended = self.tasks.join_next() => match ended {
+                Some(Ok(what)) => what.to_owned(),
+                Some(Err(error)) => error.to_string(),
+                None => "everything in the background".to_owned(),
+            },
+        }
+    }
+
     /// Takes no further request, lets those at hand finish, and stops. What waits in the inbox is decided
     /// after the next start.
     pub async fn stop(mut self) {
         self.stopping.cancel();
-        // The server's task ends by itself once its requests have; it was spawned last.
-        while let Some(ended) = self.tasks.join_next().await {
-            if ended.is_ok() {
-                break;
-            }
+        if !self.server.is_finished() && tokio::time::timeout(LAST_REQUESTS, &mut self.server).await.is_err()
+        {
+            tracing::warn!("some requests were not answered within {LAST_REQUESTS:?} of the stop");
+            self.server.abort();
         }
         self.tasks.shutdown().await;
         self.state.pool.close().await;
@@ -140,6 +166,23 @@ impl App {
 /// The lines that are ours, as configured.
 pub fn lines(config: &Config) -> Lines {
     Lines::new(config.owned_numbers.iter().cloned(), &config.sip_domain)
+}
+
+/// What a real account in development may do without, and what then does not work.
+fn advise(config: &Config, routing: &Routing) {
+    if matches!(config.twilio, Account::Simulated) {
+        return;
+    }
+    if config.webhook_base_url.is_none() {
+        tracing::warn!(
+            "WEBHOOK_BASE_URL is not set: Twilio's signatures will not fit, and all webhooks are refused"
+        );
+    }
+    if routing.caller_id.is_none() {
+        tracing::warn!(
+            "OWNED_PHONE_NUMBERS is not set: nobody can be called, and Twilio says which way calls go"
+        );
+    }
 }
 
 fn routing(config: &Config) -> Routing {

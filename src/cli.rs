@@ -1,11 +1,12 @@
 //! The command line. What a command prints for people goes through here; everything else is a log line.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
+use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret;
 
 use crate::config::Config;
@@ -82,8 +83,9 @@ async fn reclassify(config: &Config) -> anyhow::Result<ExitCode> {
         anyhow::Ok(done)
     }
     .await;
-    store.close().await?;
+    let closed = store.close().await;
     let done = result?;
+    closed?;
     writeln!(stdout(), "{} calls judged, {} changed", done.judged, done.changed)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -91,12 +93,23 @@ async fn reclassify(config: &Config) -> anyhow::Result<ExitCode> {
 async fn psql(config: &Config, args: &[String]) -> anyhow::Result<ExitCode> {
     let home = Home::open(config)?;
     let store = Store::open(config, &home).await?;
-    let status =
-        tokio::process::Command::new("psql").arg(store.url.expose_secret()).args(args).status().await;
-    store.close().await?;
-    let status =
-        status.map_err(|error| anyhow::anyhow!("psql cannot be run: {error}; install postgresql-client"))?;
+    let status = run_psql(&store, args).await;
+    let closed = store.close().await;
+    let status = status?;
+    closed?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+async fn run_psql(store: &Store, args: &[String]) -> anyhow::Result<ExitStatus> {
+    let mut command = tokio::process::Command::new("psql");
+    // What stands in a command line is for every user of the machine to read, so the password does not.
+    let mut url = reqwest::Url::parse(store.url.expose_secret()).context("DATABASE_URL cannot be read")?;
+    if let Some(password) = url.password() {
+        command.env("PGPASSWORD", percent_decode_str(password).decode_utf8()?.as_ref());
+        url.set_password(None).map_err(|()| anyhow!("DATABASE_URL has a password and no host"))?;
+    }
+    let status = command.arg(url.as_str()).args(args).status().await;
+    status.map_err(|error| anyhow!("psql cannot be run: {error}; install postgresql-client"))
 }
 
 /// A bar where somebody watches, nothing where output is collected.

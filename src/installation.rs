@@ -51,7 +51,12 @@ pub async fn connect(options: PgConnectOptions, most: u32) -> Result<PgPool, Ins
 
 /// Applies what migrations are missing, under a lock, and makes sure that the database is `owner`'s.
 pub async fn prepare(pool: &PgPool, owner: &Owner) -> Result<IdKey, InstallationError> {
-    MIGRATIONS.run(pool).await?;
+    // Another instance may be at it for longer than a lock is otherwise waited for.
+    let mut connection = pool.acquire().await?;
+    sqlx::query("set lock_timeout = 0").execute(&mut *connection).await?;
+    MIGRATIONS.run(&mut *connection).await?;
+    sqlx::query("reset lock_timeout").execute(&mut *connection).await?;
+    drop(connection);
     let key: [u8; 32] = rand::random();
     sqlx::query(
         "insert into installation (account_sid, simulated, id_key) values ($1, $2, $3)

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use anyhow::{Context, anyhow};
 use secrecy::{ExposeSecret, SecretString};
@@ -97,11 +98,11 @@ impl Store {
         }
     }
 
-    /// Resolves if our own PostgreSQL ends although nobody stopped it.
+    /// Resolves if the embedded PostgreSQL ends although we did not stop it.
     async fn lost(&self) -> PostgresError {
         match &self.cluster {
-            Some(cluster) if cluster.owned() => cluster.exited().await,
-            _ => std::future::pending().await,
+            Some(cluster) => cluster.exited().await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -113,11 +114,14 @@ fn database_name(owner: &Owner) -> String {
 
 /// Serves until a signal asks it to stop.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    let stop = pin!(asked_to_stop()?);
+    let mut stop = pin!(asked_to_stop()?);
     // The socket first: a port that is taken is known before a database is started.
     let listener = bind(config.bind).await?;
     let home = Home::open(&config)?;
-    let store = Store::open(&config, &home).await?;
+    let store = tokio::select! {
+        store = Store::open(&config, &home) => store?,
+        () = &mut stop => return Ok(()),
+    };
     let result = run(&config, &home, &store, listener, stop).await;
     let closed = store.close().await;
     result.and(closed)
@@ -128,12 +132,17 @@ async fn run(
     home: &Home,
     store: &Store,
     listener: TcpListener,
-    stop: impl Future<Output = ()>,
+    mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> anyhow::Result<()> {
-    let pool = installation::connect(store.options.clone(), config.database_max_connections).await?;
-    let app = App::start(config, home.credentials.clone(), pool, listener).await?;
-    let url = app.url();
-    tracing::info!(data = %home.data_dir.display(), "callbook listens on {url}");
+    let start = async {
+        let pool = installation::connect(store.options.clone(), config.database_max_connections).await?;
+        anyhow::Ok(App::start(config, home.credentials.clone(), pool, listener).await?)
+    };
+    let mut app = tokio::select! {
+        app = start => app?,
+        () = &mut stop => return Ok(()),
+    };
+    tracing::info!(data = %home.data_dir.display(), "callbook listens on {}", app.url());
     let traffic = match &home.simulated {
         None => None,
         Some(account) => {
@@ -144,19 +153,24 @@ async fn run(
             Some(Traffic::start(account.clone(), &app, config.simulation)?)
         }
     };
-    let lost = tokio::select! {
-        () = stop => None,
-        reason = store.lost() => Some(reason),
+    let result = tokio::select! {
+        () = &mut stop => Ok(()),
+        lost = store.lost() => Err(lost.into()),
+        what = app.failed() => Err(anyhow!("{what} has ended; see the log lines before this one")),
     };
     tracing::info!("callbook is stopping");
-    if let Some(traffic) = traffic {
-        traffic.stop().await;
+    // A second Ctrl-C does not wait for what is at hand.
+    let stopped = async {
+        if let Some(traffic) = traffic {
+            traffic.stop().await;
+        }
+        app.stop().await;
+    };
+    tokio::select! {
+        () = stopped => {}
+        () = &mut stop => tracing::warn!("callbook was asked twice and stops at once"),
     }
-    app.stop().await;
-    match lost {
-        None => Ok(()),
-        Some(reason) => Err(reason.into()),
-    }
+    result
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -170,14 +184,15 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Ctrl-C, or SIGTERM from a service manager.
+/// Ctrl-C, or SIGTERM from a service manager. Polled again after it resolved, it waits for the next.
 fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+    Ok(std::future::poll_fn(move |context| {
+        if interrupt.poll_recv(context).is_ready() || terminate.poll_recv(context).is_ready() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
-    })
+    }))
 }

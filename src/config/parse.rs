@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use domain::phone::PhoneNumber;
+use domain::sid::AccountSid;
 use reqwest::Url;
 use secrecy::SecretString;
 
@@ -55,14 +56,10 @@ pub(super) fn database_url(key: &'static str, text: &str) -> Result<SecretString
 
 /// The value of a wrong SID is not shown: it may well be the token, pasted into the wrong place.
 pub(super) fn account_sid(key: &'static str, text: &str) -> Result<String, ConfigError> {
-    let digits = text.strip_prefix("AC").unwrap_or_default();
-    if digits.len() != 32 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(ConfigError::InvalidSecret {
-            key,
-            expected: "an account SID: AC and 32 hexadecimal digits (the SID of an API key, SK…, cannot check webhooks)",
-        });
-    }
-    Ok(text.to_owned())
+    AccountSid::try_new(text).map(|sid| sid.to_string()).map_err(|_| ConfigError::InvalidSecret {
+        key,
+        expected: "an account SID: AC and 32 hexadecimal digits (the SID of an API key, SK…, cannot check webhooks)",
+    })
 }
 
 /// `scheme://host[:port][/path]`, kept as it was written but for the scheme's case: Twilio signs the

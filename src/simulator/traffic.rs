@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use projections::chain;
 use projections::generation::Snapshot;
 use projections::runner::Progress;
 use sqlx::PgPool;
@@ -36,11 +37,13 @@ impl Traffic {
         let (pool, progress) = (app.state.pool.clone(), app.state.progress.clone());
         let stop = cancel.clone();
         let task = tokio::spawn(async move {
-            if let Err(error) = work(driver, account, pool, progress, simulation, stop).await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the simulated account stands still"
-                );
+            let work = work(driver, account, pool, progress, simulation, stop.clone());
+            let result = tokio::select! {
+                result = work => result,
+                () = stop.cancelled() => Ok(()),
+            };
+            if let Err(error) = result {
+                tracing::error!(error = chain(&error), "the simulated account stands still");
             }
         });
         Ok(Self { cancel, task })
@@ -50,7 +53,7 @@ impl Traffic {
     pub async fn stop(self) {
         self.cancel.cancel();
         if let Err(error) = self.task.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the simulated account failed");
+            tracing::error!(error = chain(&error), "the simulated account failed");
         }
     }
 }

@@ -75,12 +75,6 @@ pub fn empty() -> String {
     document(|writer| writer.create_element("Response").write_empty().map(drop))
 }
 
-/// Refuses the call before it is answered, and before it costs anything; a SIP caller hears 404 (contract
-/// sections 1.9 and 7).
-pub fn reject() -> String {
-    response(|writer| with_attributes(writer, "Reject", &[("reason", "rejected")]).write_empty().map(drop))
-}
-
 type Memory = Writer<Vec<u8>>;
 
 fn response(verbs: impl FnOnce(&mut Memory) -> io::Result<()>) -> String {
@@ -200,12 +194,8 @@ mod tests {
     }
 
     #[test]
-    fn the_other_documents_are_as_short_as_they_can_be() {
+    fn the_empty_document_is_as_short_as_it_can_be() {
         assert_eq!(empty(), r#"<?xml version="1.0" encoding="UTF-8"?><Response/>"#);
-        assert_eq!(
-            reject(),
-            r#"<?xml version="1.0" encoding="UTF-8"?><Response><Reject reason="rejected"/></Response>"#
-        );
     }
 
     /// Everything that XML gives a meaning to, characters that it forbids, and one outside the basic plane.

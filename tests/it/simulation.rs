@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use callbook::simulator::{Account, Disturbance, Driver, ExpectedCall, Options};
 use secrecy::SecretString;
 
+use crate::stream::Client;
 use crate::support::{ACCOUNT_SID, AUTH_TOKEN, Callbook, OURS};
 
 #[derive(Debug, PartialEq, sqlx::FromRow)]
@@ -34,15 +35,41 @@ async fn five_hundred_calls_end_as_the_simulator_says() {
     let driver = Driver::new(&callbook.url, &callbook.url, account).unwrap();
     let options = Options {
         calls: 500,
-        rate_per_second: 200.0,
+        rate_per_second: 50.0,
         speed: 100.0,
         seed: 1,
         disturbance: Disturbance { repeat: 0.1, late: 0.1, reorder: 0.2 },
         first_index: 0,
     };
-    let report = driver.run(options, |_| {}).await.unwrap();
+    let (mut steady, mut cut_off) =
+        (Client::connect(&callbook, Some(0)).await, Client::connect(&callbook, Some(0)).await);
+    let run = driver.run(options, |_| {});
+    // Cut off after every seventh frame, `connected` included, for as long as calls are placed.
+    let follow = async {
+        let mut seen = Vec::new();
+        loop {
+            for _ in 0..7 {
+                let frame = cut_off.next().await;
+                if frame.event != "connected" {
+                    seen.push(frame.id);
+                }
+            }
+            if seen.len() > 1_000 {
+                return seen;
+            }
+            cut_off = Client::connect(&callbook, cut_off.last()).await;
+        }
+    };
+    let (report, seen) = tokio::join!(run, follow);
+    let report = report.unwrap();
     assert!(report.is_clean(), "{:?}", report.unexpected);
-    callbook.settled().await;
+    let head = callbook.settled().await;
+    let log: Vec<i64> =
+        sqlx::query_scalar("select id from call_events order by id").fetch_all(&callbook.pool).await.unwrap();
+    assert_eq!(seen, log[..seen.len()], "a client that is cut off gets every event once and in order");
+    assert_eq!(steady.next().await.event, "connected");
+    let all: Vec<i64> = steady.until(head).await.into_iter().map(|frame| frame.id).collect();
+    assert_eq!(all, log, "a client that stays gets every event once and in order");
 
     let shown: Vec<Shown> = sqlx::query_as(
         "select m.twilio_sid, m.status, m.direction, c.external_id as thread, m.duration, m.talk_time, m.wait_time,

@@ -7,20 +7,20 @@ use crate::support::client::{http, incoming, lasting, status};
 use crate::support::{CUSTOMER, Callbook, OURS, call_sid};
 
 #[derive(Clone, Debug, PartialEq)]
-struct Received {
-    id: i64,
-    event: String,
-    data: Value,
+pub struct Received {
+    pub id: i64,
+    pub event: String,
+    pub data: Value,
 }
 
 /// A client as a browser's EventSource is one.
-struct Client {
+pub struct Client {
     frames: std::pin::Pin<Box<dyn Stream<Item = Received> + Send>>,
     last: Option<i64>,
 }
 
 impl Client {
-    async fn connect(callbook: &Callbook, last: Option<i64>) -> Self {
+    pub async fn connect(callbook: &Callbook, last: Option<i64>) -> Self {
         let mut request = http().get(format!("{}/events/calls", callbook.url));
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last.to_string());
@@ -45,14 +45,19 @@ impl Client {
         Self { frames: Box::pin(frames), last }
     }
 
-    async fn next(&mut self) -> Received {
+    pub async fn next(&mut self) -> Received {
         let frame = self.frames.next().await.expect("the stream goes on");
         self.last = Some(frame.id);
         frame
     }
 
+    /// The last id received, which is what a browser would resume from.
+    pub fn last(&self) -> Option<i64> {
+        self.last
+    }
+
     /// Everything up to this position.
-    async fn until(&mut self, position: i64) -> Vec<Received> {
+    pub async fn until(&mut self, position: i64) -> Vec<Received> {
         let mut received = Vec::new();
         while self.last.unwrap_or(0) < position {
             received.push(self.next().await);
