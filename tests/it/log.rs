@@ -71,6 +71,23 @@ async fn a_place_in_a_stream_is_taken_once_and_the_loser_is_told() {
     free.unwrap();
 }
 
+#[tokio::test]
+async fn a_unit_that_the_database_refuses_takes_no_other_with_it() {
+    let database = TestDatabase::create().await;
+    let pool = pool(&database).await;
+    let committer = Committer::start(pool.clone(), || {});
+    let impossible = NewEvent { payload: r#"{"occurred_at": "soon"}"#.to_owned(), ..event("bad", 1) };
+    let units = (0..50).map(|n| {
+        let event = if n == 17 { impossible.clone() } else { event(&format!("good-{n}"), 1) };
+        committer.commit(Unit { done: vec![], events: vec![event] })
+    });
+    let results = futures::future::join_all(units).await;
+    for (n, result) in results.iter().enumerate() {
+        assert_eq!(result.is_ok(), n != 17, "unit {n}: {result:?}");
+    }
+    assert!(results[17].as_ref().is_err_and(CommitError::is_about_a_unit), "{:?}", results[17]);
+}
+
 /// Sixteen writers of three kinds append at once; a reader that only remembers the last position it saw must
 /// see every event, in ascending order.
 #[tokio::test(flavor = "multi_thread")]
