@@ -115,11 +115,17 @@ impl ReportStatus {
     pub(super) fn facts(self) -> Facts {
         let at = self.timestamp.unwrap_or(self.received_at);
         let is_final = self.status.is_final();
-        let lasted = time::Duration::seconds(self.duration.unwrap_or(0).into());
-        let started = match self.timestamp {
-            None => Started::new(StartBasis::Received, at),
-            Some(_) if is_final => Started::new(StartBasis::Computed, at.checked_sub(lasted).unwrap_or(at)),
-            Some(_) => Started::new(StartBasis::Stated, at),
+        let lasted = self
+            .duration
+            .filter(|seconds| *seconds > 0)
+            .map(|seconds| time::Duration::seconds(seconds.into()));
+        let started = match (self.timestamp, is_final, lasted) {
+            (Some(_), false, _) => Started::new(StartBasis::Stated, at),
+            (Some(_), true, Some(lasted)) => {
+                Started::new(StartBasis::Computed, at.checked_sub(lasted).unwrap_or(at))
+            }
+            // An end alone says no more than that the call had started by then.
+            _ => Started::new(StartBasis::Received, at),
         };
         Facts {
             status: Some(StatusReport::new(self.status, Authority::Callback, self.sequence, self.timestamp)),

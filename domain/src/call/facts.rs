@@ -136,7 +136,7 @@ fn join_map<K: Ord, V: Ord>(known: &mut BTreeMap<K, V>, other: BTreeMap<K, V>) {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StartBasis {
-    /// When Twilio fetched our TwiML, or a dial action reached us: by our clock, which may be off.
+    /// When Twilio fetched our TwiML, a dial action reached us, or the call ended after an unknown time.
     Received,
     /// The end less the duration, by Twilio's clock.
     Computed,
