@@ -1,6 +1,8 @@
 //! The traffic of a callbook without credentials: what was in flight at the last stop is ended, then calls
 //! are placed until the end.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -8,12 +10,15 @@ use tokio_util::sync::CancellationToken;
 use projections::chain;
 use projections::generation::Snapshot;
 use projections::runner::Progress;
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::watch;
 
 use super::{Account, Disturbance, Driver, DriverError, LegInFlight};
 use crate::app::App;
 use crate::config::Simulation;
+
+/// How often a second callbook looks whether the first still places the calls.
+const BETWEEN_TRIES: Duration = Duration::from_secs(2);
 
 /// A simulated Twilio at work.
 #[derive(Debug)]
@@ -66,6 +71,17 @@ async fn work(
     simulation: Simulation,
     cancel: CancellationToken,
 ) -> Result<(), TrafficError> {
+    // A lock of the session, held for as long as this runs: one callbook places the calls and ends what an
+    // earlier one left; another on the same database must not end calls that are going on.
+    let mut session = pool.acquire().await?.detach();
+    let mut said = false;
+    while !take_over(&mut session).await? {
+        if !said {
+            tracing::info!("another callbook on this database places the simulated calls; this one waits");
+            said = true;
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
     let legs = in_flight(&account, &pool, progress).await?;
     let count = legs.len();
     driver.end_calls_in_flight(legs, OffsetDateTime::now_utc()).await?;
@@ -77,8 +93,15 @@ async fn work(
         driver
             .place_calls_forever(simulation.calls_per_minute, simulation.speed, disturbance, cancel)
             .await?;
+    } else {
+        cancel.cancelled().await;
     }
+    session.close().await?;
     Ok(())
+}
+
+async fn take_over(session: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("select pg_try_advisory_lock(append_lock() + 1)").fetch_one(session).await
 }
 
 /// What had not ended by the last report that was accepted before the stop.
@@ -101,7 +124,10 @@ async fn in_flight(
         from: message.from_number,
         to: message.to_number,
         account_sid: account.sid.clone(),
-        answered_at: message.answered_at,
+        // An incoming call is on the line from its start: its duration counts from there.
+        answered_at: message
+            .answered_at
+            .or((message.entry && message.direction == "inbound").then_some(message.start_time)),
     });
     Ok(legs.collect())
 }
@@ -120,7 +146,7 @@ async fn settle(pool: &PgPool, progress: &mut watch::Receiver<Progress>) -> sqlx
         .fetch_one(pool)
         .await?;
         if waiting {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         } else {
             // The sender lives as long as the application; when it ends there is nothing left to wait for.
             let _ = progress.wait_for(|progress| progress.position >= head).await;

@@ -221,13 +221,19 @@ pub struct LegInFlight {
 /// Its sequence number is the last that a leg with all four events has, or the only one that a root has.
 pub fn ended(account: &Account, leg: &LegInFlight, ended_at: OffsetDateTime) -> Vec<(String, String)> {
     let mut params = call(account, &leg.call_sid, &leg.from, &leg.to, &leg.direction);
-    push(&mut params, "CallStatus", "completed");
+    // Whoever had not answered by then never did.
+    let (status, sip) = match (leg.answered_at, leg.direction.as_str()) {
+        (Some(_), _) | (None, "inbound") => ("completed", "200"),
+        (None, "outbound-dial") => ("canceled", "487"),
+        (None, _) => ("no-answer", "487"),
+    };
+    push(&mut params, "CallStatus", status);
     if let Some(parent) = &leg.parent_call_sid {
         push(&mut params, "ParentCallSid", parent);
     }
     let sequence = if leg.direction == "inbound" { 0 } else { 3 };
     let seconds = leg.answered_at.map_or(0, |answered_at| (ended_at - answered_at).whole_seconds().max(0));
-    event(&mut params, ended_at, sequence, Some((seconds, "200")));
+    event(&mut params, ended_at, sequence, Some((seconds, sip)));
     params
 }
 
