@@ -4,7 +4,7 @@
 //! of the log that it reflects.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use domain::phone::Address;
 use projections::conversations::{Contact, Conversation, Message};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::page::{self, Cursor, ListQuery};
+use super::page::{self, Cursor, Id, ListQuery};
 use super::problem::ApiError;
 use crate::app::AppState;
 
@@ -56,8 +56,7 @@ pub async fn active(State(state): State<AppState>) -> Result<Json<Value>, ApiErr
 }
 
 /// `GET /api/conversations/:id`.
-pub async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
-    let id = page::parse_id(&id)?;
+pub async fn one(State(state): State<AppState>, Id(id): Id) -> Result<Json<Value>, ApiError> {
     let mut snapshot = open(&state).await?;
     let thread =
         snapshot.conversation(id).await.map_err(unreadable)?.ok_or(ApiError::UnknownConversation { id })?;
@@ -67,12 +66,7 @@ pub async fn one(State(state): State<AppState>, Path(id): Path<String>) -> Resul
 }
 
 /// `GET /api/conversations/:id/messages`: its calls, newest first, legs merged (seed 000's note).
-pub async fn messages(
-    State(state): State<AppState>,
-    Path(id): Path<String>,
-    uri: Uri,
-) -> Result<Json<Value>, ApiError> {
-    let id = page::parse_id(&id)?;
+pub async fn messages(State(state): State<AppState>, Id(id): Id, uri: Uri) -> Result<Json<Value>, ApiError> {
     let query = ListQuery::from_uri(&uri, page::DEFAULT_THREAD_LIMIT)?;
     let mut snapshot = open(&state).await?;
     let thread =

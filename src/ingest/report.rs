@@ -34,14 +34,12 @@ pub enum Meaningless {
 }
 
 /// Parameters that only reports about something else have (contract sections 1.6 to 1.8).
-const OTHER_RESOURCES: [(&str, &str); 7] = [
+const OTHER_RESOURCES: [(&str, &str); 5] = [
     ("MessageSid", "a message"),
     ("SmsSid", "a message"),
     ("TranscriptionSid", "a transcription"),
     ("StreamSid", "a media stream"),
-    ("ConferenceSid", "a conference"),
     ("StatusCallbackEvent", "a conference"),
-    ("MachineDetectionDuration", "answering machine detection"),
 ];
 
 /// Reads a stored payload. `lines` are the lines that are ours now; what they mean for the call is stored.
@@ -233,6 +231,8 @@ impl<'a> Fields<'a> {
                 .and_then(|at| at.checked_to_offset(UtcOffset::UTC))
                 // What is near the ends of the calendar could not be reckoned with.
                 .filter(|at| (1970..2200).contains(&at.year()))
+                // Twilio's times are whole seconds; a leap second would read as a fraction of one.
+                .map(OffsetDateTime::truncate_to_second)
                 .map(Some)
                 .ok_or_else(|| not(name, &text, "not a time such as \"Fri, 20 Aug 2010 01:13:42 +0000\"")),
         }

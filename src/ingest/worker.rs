@@ -155,12 +155,7 @@ impl Worker {
             match read {
                 Ok((sid, command)) => by_call.entry(sid).or_default().push(Reported { row, command }),
                 Err(reason) => {
-                    // The reason may quote what was sent, so it is kept with the row and not in the log.
-                    tracing::warn!(
-                        inbox.id = row.id,
-                        "inbox row {} is dead-lettered; its error says why",
-                        row.id
-                    );
+                    log_refusal(row.id);
                     meaningless.done.push(refused(row.id, reason));
                 }
             }
@@ -253,7 +248,10 @@ fn decide(call_sid: &CallSid, mut state: StreamState, reports: &[Reported]) -> U
                 unit.done.push(decided(row.id, call_sid, &placed));
                 unit.events.extend(placed);
             }
-            Err(refusal) => unit.done.push(refused(row.id, refusal.to_string())),
+            Err(refusal) => {
+                log_refusal(row.id);
+                unit.done.push(refused(row.id, refusal.to_string()));
+            }
         }
     }
     unit
@@ -282,6 +280,11 @@ fn refused(inbox_id: i64, reason: String) -> Done {
         error: Some(reason),
         at: OffsetDateTime::now_utc(),
     }
+}
+
+/// The reason may quote what was sent, so it is kept with the row and not in the log.
+fn log_refusal(inbox_id: i64) {
+    tracing::warn!(inbox.id = inbox_id, "inbox row {inbox_id} is dead-lettered; its error says why");
 }
 
 /// Seconds until the next try: 10, 20, 40, … up to half an hour.

@@ -240,6 +240,8 @@ async fn a_wrong_request_is_told_which_parameter() {
         ("/api/conversations/42", 404, "unknown-conversation", None),
         ("/api/conversations/42/messages", 404, "unknown-conversation", None),
         ("/api/conversations/forty-two", 400, "bad-parameter", Some("id")),
+        ("/api/conversations/%ff", 400, "bad-parameter", Some("id")),
+        ("/api/conversations?cursor=AfrCHzKLSeAAAAAAAAAAAAXF", 400, "bad-parameter", Some("cursor")),
         ("/api/conversations/-1", 400, "bad-parameter", Some("id")),
         ("/api/conversations/99999999999999999999", 400, "bad-parameter", Some("id")),
         ("/api/conversations?page=0", 400, "bad-parameter", Some("page")),
