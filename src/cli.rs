@@ -1,13 +1,18 @@
 //! The command line. What a command prints for people goes through here; everything else is a log line.
 
+use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::{ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use percent_encoding::percent_decode_str;
+use projections::ids::IdKey;
+use projections::rebuild::{self, BuildProgress, Diff, TableDiff};
 use secrecy::ExposeSecret;
+use sqlx::PgPool;
 
 use crate::config::Config;
 use crate::serve::{Home, Store};
@@ -33,6 +38,17 @@ enum Command {
     Simulate(SimulateArgs),
     /// Judge recorded calls by the lines configured now (OWNED_PHONE_NUMBERS, SIP_DOMAIN)
     Reclassify,
+    /// Build the read model anew beside the one that serves, compare the two, and change over
+    Rebuild {
+        /// Build and show the difference, row by row; change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Drop the tables that served before, instead of at the next rebuild
+        #[arg(long, conflicts_with = "dry_run")]
+        drop_previous: bool,
+    },
+    /// Prove that the rows that serve are what a rebuild would make of the log
+    Verify,
     /// Open psql on callbook's database
     Psql {
         /// What psql is to be called with, such as -c 'select count(*) from messages'
@@ -51,6 +67,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Serve => serve::serve(config).await.map(|()| ExitCode::SUCCESS),
             Command::Simulate(args) => simulate(&config, args).await,
             Command::Reclassify => reclassify(&config).await,
+            Command::Rebuild { dry_run: true, .. } => dry_run(&config).await,
+            Command::Verify => dry_run(&config).await,
+            Command::Rebuild { drop_previous, .. } => rebuild(&config, drop_previous).await,
             Command::Psql { args } => psql(&config, &args).await,
         }
     })
@@ -67,27 +86,94 @@ async fn simulate(config: &Config, args: SimulateArgs) -> anyhow::Result<ExitCod
 }
 
 async fn reclassify(config: &Config) -> anyhow::Result<ExitCode> {
+    let done = with_database(config, async |pool, _| {
+        let progress = Progress::new("calls judged");
+        let done = reclassify::reclassify(&pool, &app::lines(config), |done| {
+            progress.show(done.judged, done.calls, &format!("{} changed", done.changed));
+        })
+        .await?;
+        progress.finish();
+        Ok(done)
+    })
+    .await?;
+    writeln!(stdout(), "{} calls judged, {} changed", done.judged, done.changed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn rebuild(config: &Config, drop_previous: bool) -> anyhow::Result<ExitCode> {
+    let position = with_database(config, async |pool, ids| {
+        let progress = Progress::new("events folded");
+        let position = rebuild::rebuild(&pool, &ids, |built| show(&progress, built)).await?;
+        progress.finish();
+        if drop_previous {
+            rebuild::drop_previous(&pool).await?;
+        }
+        Ok(position)
+    })
+    .await?;
+    writeln!(stdout(), "the read model was rebuilt up to position {position} and serves now")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Exit code 1 where rows differ.
+async fn dry_run(config: &Config) -> anyhow::Result<ExitCode> {
+    let diff = with_database(config, async |pool, ids| {
+        let progress = Progress::new("events folded");
+        let diff = rebuild::dry_run(&pool, &ids, |built| show(&progress, built)).await?;
+        progress.finish();
+        Ok(diff)
+    })
+    .await?;
+    print_diff(&diff, &mut stdout())?;
+    Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print_diff(diff: &Diff, out: &mut impl Write) -> std::io::Result<()> {
+    if diff.is_empty() {
+        return writeln!(out, "live equals rebuilt at position {}, row for row", diff.position);
+    }
+    writeln!(out, "live and rebuilt differ at position {}, in {} rows", diff.position, diff.rows())?;
+    for table in diff.tables.iter().filter(|table| !table.samples.is_empty()) {
+        let TableDiff { table, added, removed, changed, samples } = table;
+        writeln!(out, "{table}: {added} only rebuilt, {removed} only live, {changed} changed")?;
+        for row in samples {
+            match (&row.live, &row.rebuilt) {
+                (Some(live), Some(rebuilt)) => {
+                    for column in row.columns() {
+                        writeln!(out, "  {} {column}: {} -> {}", row.key, live[column], rebuilt[column])?;
+                    }
+                }
+                (None, _) => writeln!(out, "  {} only rebuilt", row.key)?,
+                (_, None) => writeln!(out, "  {} only live", row.key)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn show(progress: &Progress, built: BuildProgress) {
+    progress.show(built.position.unsigned_abs(), built.head.unsigned_abs(), "");
+}
+
+/// Runs a command on callbook's database, which is closed again whatever comes of it.
+async fn with_database<T>(
+    config: &Config,
+    command: impl AsyncFnOnce(PgPool, IdKey) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let home = Home::open(config)?;
     let store = Store::open(config, &home).await?;
     let result = async {
         let pool = installation::connect(store.options.clone(), config.database_max_connections).await?;
-        installation::prepare(&pool, &home.credentials.owner).await?;
-        let bar = progress("calls judged");
-        let done = reclassify::reclassify(&pool, &app::lines(config), |done| {
-            bar.set_position(done.judged);
-            bar.set_message(format!("{} changed", done.changed));
-        })
-        .await?;
-        bar.finish_and_clear();
+        let ids = installation::prepare(&pool, &home.credentials.owner).await?;
+        let result = command(pool.clone(), ids).await;
         pool.close().await;
-        anyhow::Ok(done)
+        result
     }
     .await;
     let closed = store.close().await;
-    let done = result?;
+    let result = result?;
     closed?;
-    writeln!(stdout(), "{} calls judged, {} changed", done.judged, done.changed)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(result)
 }
 
 async fn psql(config: &Config, args: &[String]) -> anyhow::Result<ExitCode> {
@@ -112,11 +198,46 @@ async fn run_psql(store: &Store, args: &[String]) -> anyhow::Result<ExitStatus> 
     status.map_err(|error| anyhow!("psql cannot be run: {error}; install postgresql-client"))
 }
 
-/// A bar where somebody watches, nothing where output is collected.
-fn progress(what: &'static str) -> ProgressBar {
-    if !stderr().is_terminal() {
-        return ProgressBar::hidden();
+/// A bar where somebody watches; elsewhere a plain line every few seconds.
+struct Progress {
+    what: &'static str,
+    bar: Option<ProgressBar>,
+    last_line: Cell<Instant>,
+}
+
+const BETWEEN_LINES: Duration = Duration::from_secs(3);
+
+impl Progress {
+    fn new(what: &'static str) -> Self {
+        let bar = stderr().is_terminal().then(|| {
+            let style =
+                ProgressStyle::with_template("{bar:30} {pos}/{len} {prefix}, {per_sec}, {eta} left {msg}");
+            ProgressBar::new(0)
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+                .with_prefix(what)
+        });
+        Self { what, bar, last_line: Cell::new(Instant::now()) }
     }
-    let style = ProgressStyle::with_template(&format!("{{pos}} {what}, {{per_sec}}, {{msg}}"));
-    ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+
+    fn show(&self, done: u64, of: u64, message: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(of);
+                bar.set_position(done);
+                bar.set_message(message.to_owned());
+            }
+            None if self.last_line.get().elapsed() >= BETWEEN_LINES => {
+                self.last_line.set(Instant::now());
+                // Nobody reads it if this fails, and the command goes on.
+                let _ = writeln!(stderr(), "{done} of {of} {} {message}", self.what);
+            }
+            None => {}
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
 }

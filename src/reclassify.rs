@@ -24,6 +24,8 @@ const AT_ONCE: usize = 8;
 /// What a run did. Calls, not events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reclassified {
+    /// How many calls are to be judged.
+    pub calls: u64,
     pub judged: u64,
     pub changed: u64,
 }
@@ -50,7 +52,10 @@ pub async fn reclassify(
     let changed = Changed::default();
     let calls =
         CqrsFramework::new(CallStore::new(pool.clone(), committer), vec![Box::new(changed.clone())], ());
-    let mut done = Reclassified::default();
+    let known: i64 = sqlx::query_scalar("select count(*) from call_events where event_type = 'call.created'")
+        .fetch_one(pool)
+        .await?;
+    let mut done = Reclassified { calls: known.unsigned_abs(), ..Reclassified::default() };
     let mut after = 0_i64;
     loop {
         let page: Vec<(i64, String)> = sqlx::query_as(

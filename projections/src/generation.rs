@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 /// Changes whenever the fold would make other rows of the same events. A runner whose version differs from
 /// the tables' does not write to them.
@@ -52,6 +52,46 @@ impl Generation {
         .bind(self.0)
         .fetch_one(connection)
         .await
+    }
+
+    /// An empty build beside the current one, with its indexes.
+    pub(crate) async fn create_next(connection: &mut PgConnection, fold_version: i32) -> sqlx::Result<Self> {
+        let mut tx = connection.begin().await?;
+        let next: i32 = sqlx::query_scalar("select max(generation) + 1 from read_model_generations")
+            .fetch_one(&mut *tx)
+            .await?;
+        sqlx::query("select create_read_model($1, $2), index_read_model($1)")
+            .bind(next)
+            .bind(fold_version)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Self(next))
+    }
+
+    /// Makes this the build that readers use; the one that was current is the previous one now.
+    pub(crate) async fn publish(self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query("select publish_read_model($1)").bind(self.0).execute(connection).await.map(drop)
+    }
+
+    /// Drops every build that is neither current nor previous.
+    pub(crate) async fn drop_unfinished(connection: &mut PgConnection) -> sqlx::Result<()> {
+        sqlx::query(
+            "select drop_read_model(g.generation)
+               from read_model_generations g
+              where not exists (select from read_model_current c where g.generation in (c.generation, c.previous))",
+        )
+        .execute(connection)
+        .await
+        .map(drop)
+    }
+
+    /// Drops the build that served before the current one.
+    pub(crate) async fn drop_previous(connection: &mut PgConnection) -> sqlx::Result<()> {
+        let mut tx = connection.begin().await?;
+        sqlx::query("update read_model_current set previous = null").execute(&mut *tx).await?;
+        tx.commit().await?;
+        Self::drop_unfinished(connection).await
     }
 
     pub(crate) async fn advance(self, connection: &mut PgConnection, position: i64) -> sqlx::Result<()> {

@@ -113,8 +113,14 @@ impl Runner {
     /// Folds the next batch, if there is one; says how many events it had.
     pub async fn advance(&self) -> Result<i64, RunnerError> {
         let mut tx = self.pool.begin().await?;
-        let generation = Generation::current(&mut tx).await?;
-        let checkpoint = generation.lock(&mut tx).await?;
+        let (generation, checkpoint) = loop {
+            let generation = Generation::current(&mut tx).await?;
+            let checkpoint = generation.lock(&mut tx).await?;
+            // A rebuild may have changed over while this waited for the lock.
+            if Generation::current(&mut tx).await? == generation {
+                break (generation, checkpoint);
+            }
+        };
         if checkpoint.fold_version != FOLD_VERSION {
             return Err(RunnerError::OtherFold { tables: checkpoint.fold_version, ours: FOLD_VERSION });
         }

@@ -210,6 +210,7 @@ async fn changed_lines_change_no_row_until_reclassify_does_by_events() {
     assert_eq!(callbook.get("/api/conversations").await["total"], 2, "the emptied thread is gone");
     let again = callbook::reclassify::reclassify(&callbook.pool, &lines, |_| {}).await.unwrap();
     assert_eq!((again.judged, again.changed), (2, 0));
+    callbook.verify().await;
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod binary;
 mod ingest;
 mod log;
 mod order;
+mod rebuild;
 mod rest;
 mod signature;
 mod simulation;

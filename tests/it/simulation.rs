@@ -95,6 +95,7 @@ async fn five_hundred_calls_end_as_the_simulator_says() {
         0
     );
     assert_counters(&callbook).await;
+    callbook.verify().await;
 }
 
 fn difference(expected: &ExpectedCall, shown: Option<&Shown>) -> Option<String> {

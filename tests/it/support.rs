@@ -49,6 +49,17 @@ impl Callbook {
         Self::on(database, data_dir, settings).await
     }
 
+    pub async fn ids(&self) -> projections::ids::IdKey {
+        let owner = Owner { account_sid: ACCOUNT_SID.to_owned(), simulated: true };
+        installation::prepare(&self.pool, &owner).await.unwrap()
+    }
+
+    /// Live equals rebuilt, row for row.
+    pub async fn verify(&self) {
+        let diff = projections::rebuild::dry_run(&self.pool, &self.ids().await, |_| {}).await.unwrap();
+        assert!(diff.is_empty(), "live differs from rebuilt: {diff:#?}");
+    }
+
     /// Another callbook on the same database.
     pub async fn beside(&self) -> Self {
         Self::on(Arc::clone(&self.database), Arc::clone(&self.data_dir), &[]).await
