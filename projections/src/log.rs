@@ -18,23 +18,25 @@ pub struct StoredEvent {
     pub recorded_at: OffsetDateTime,
 }
 
-/// The events after `position`, in order, at most `limit` of them.
+/// The events after `position` and up to `last`, in order, at most `limit` of them.
 ///
 /// A reader that has seen position P has seen everything up to P: appends commit in position order.
 pub async fn read_after(
     connection: &mut PgConnection,
     position: i64,
+    last: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<StoredEvent>> {
     sqlx::query_as(
         "select id as position, aggregate_type, aggregate_id, sequence, event_type, event_version,
                 payload::text as payload, created_at as recorded_at
            from call_events
-          where id > $1
+          where id > $1 and id <= $2
           order by id
-          limit $2",
+          limit $3",
     )
     .bind(position)
+    .bind(last)
     .bind(limit)
     .fetch_all(connection)
     .await

@@ -145,8 +145,7 @@ impl Build {
 
     async fn fold_batch(&self, tx: &mut PgConnection, target: i64) -> Result<i64, RebuildError> {
         let checkpoint = self.generation.lock(tx).await?;
-        let mut events = log::read_after(tx, checkpoint.position, BATCH).await?;
-        events.retain(|event| event.position <= target);
+        let events = log::read_after(tx, checkpoint.position, target, BATCH).await?;
         // Positions have gaps; past the last event up to the target there is nothing to fold.
         let reached = events.last().map_or(target, |event| event.position).max(checkpoint.position);
         conversations::fold(tx, self.generation, &self.ids, &events).await?;

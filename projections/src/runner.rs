@@ -124,7 +124,7 @@ impl Runner {
         if checkpoint.fold_version != FOLD_VERSION {
             return Err(RunnerError::OtherFold { tables: checkpoint.fold_version, ours: FOLD_VERSION });
         }
-        let events = log::read_after(&mut tx, checkpoint.position, BATCH).await?;
+        let events = log::read_after(&mut tx, checkpoint.position, i64::MAX, BATCH).await?;
         let Some(last) = events.last().map(|event| event.position) else {
             self.reached(checkpoint.position);
             return Ok(0);

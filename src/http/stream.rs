@@ -134,9 +134,7 @@ impl Broadcaster {
     /// The next events after `after`, none beyond `reached`.
     async fn page(&self, after: i64, reached: i64) -> sqlx::Result<Vec<StoredEvent>> {
         let mut connection = self.pool.acquire().await?;
-        let mut events = log::read_after(&mut connection, after, PAGE).await?;
-        events.retain(|event| event.position <= reached);
-        Ok(events)
+        log::read_after(&mut connection, after, reached, PAGE).await
     }
 
     /// Every event after `after`; from now on if that is nothing. `resume` is what the client says it had.
