@@ -6,11 +6,11 @@
 
 mod family;
 mod leg;
-mod message;
+pub(crate) mod message;
 mod rows;
 #[cfg(test)]
 mod tests;
-mod thread;
+pub(crate) mod thread;
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use sqlx::types::time::OffsetDateTime;
 
-use crate::conversations::{Contact, Conversation, Message};
+use crate::conversations::{Contact, Conversation, Message, message, thread};
 use crate::generation::Snapshot;
 
 /// Which part of a list is wanted. Lists are newest first, ties by id.
@@ -64,8 +64,7 @@ impl Snapshot {
 
     /// Conversations, the one with the newest call first.
     pub async fn conversations(&mut self, window: Window) -> sqlx::Result<Vec<Thread>> {
-        let g = self.generation;
-        let columns = CONVERSATION;
+        let (g, columns) = (self.generation, conversation_columns());
         let rows: Vec<Conversation> = match window {
             Window::Offset { offset, limit } => {
                 let query = format!(
@@ -87,18 +86,22 @@ impl Snapshot {
     }
 
     pub async fn conversation(&mut self, id: i64) -> sqlx::Result<Option<Thread>> {
-        let query = format!("select {CONVERSATION} from {}.conversations c where c.id = $1", self.generation);
+        let query = format!(
+            "select {} from {}.conversations c where c.id = $1",
+            conversation_columns(),
+            self.generation
+        );
         let row: Option<Conversation> = sqlx::query_as(&query).bind(id).fetch_optional(&mut *self.tx).await?;
         Ok(self.threads(row.into_iter().collect()).await?.pop())
     }
 
     /// The calls of a conversation, newest first, each with its legs.
     pub async fn thread(&mut self, conversation: i64, window: Window) -> sqlx::Result<Vec<Entry>> {
-        let g = self.generation;
+        let (g, columns) = (self.generation, message_columns());
         let entries: Vec<Message> = match window {
             Window::Offset { offset, limit } => {
                 let query = format!(
-                    "select {MESSAGE} from {g}.messages m
+                    "select {columns} from {g}.messages m
                       where m.conversation_id = $1 and m.entry
                       order by m.start_time desc, m.id desc limit $2 offset $3"
                 );
@@ -111,7 +114,7 @@ impl Snapshot {
             }
             Window::After { at, id, limit } => {
                 let query = format!(
-                    "select {MESSAGE} from {g}.messages m
+                    "select {columns} from {g}.messages m
                       where m.conversation_id = $1 and m.entry and (m.start_time, m.id) < ($2, $3)
                       order by m.start_time desc, m.id desc limit $4"
                 );
@@ -129,15 +132,16 @@ impl Snapshot {
 
     /// Calls in progress, newest first. What the sync filters hide is not among them.
     pub async fn active(&mut self) -> sqlx::Result<Vec<ActiveCall>> {
-        let g = self.generation;
+        let (g, columns) = (self.generation, message_columns());
         let query = format!(
-            "select {MESSAGE} from {g}.messages m
+            "select {columns} from {g}.messages m
               where m.entry and m.live and m.hidden_reason is null
               order by m.start_time desc, m.id desc"
         );
         let messages: Vec<Message> = sqlx::query_as(&query).fetch_all(&mut *self.tx).await?;
         let conversations: Vec<i64> = messages.iter().filter_map(|message| message.conversation_id).collect();
-        let query = format!("select {CONVERSATION} from {g}.conversations c where c.id = any($1)");
+        let query =
+            format!("select {} from {g}.conversations c where c.id = any($1)", conversation_columns());
         let rows: Vec<Conversation> =
             sqlx::query_as(&query).bind(&conversations).fetch_all(&mut *self.tx).await?;
         let contacts = self.contacts(&rows).await?;
@@ -156,7 +160,8 @@ impl Snapshot {
     /// The messages of all legs that have not ended, hidden ones too.
     pub async fn unfinished(&mut self) -> sqlx::Result<Vec<Message>> {
         let query = format!(
-            "select {MESSAGE} from {}.messages m where not m.is_final order by m.id",
+            "select {} from {}.messages m where not m.is_final order by m.id",
+            message_columns(),
             self.generation
         );
         sqlx::query_as(&query).fetch_all(&mut *self.tx).await
@@ -165,7 +170,8 @@ impl Snapshot {
     async fn threads(&mut self, rows: Vec<Conversation>) -> sqlx::Result<Vec<Thread>> {
         let contacts = self.contacts(&rows).await?;
         let last: Vec<i64> = rows.iter().map(|row| row.last_message_id).collect();
-        let query = format!("select {MESSAGE} from {}.messages m where m.id = any($1)", self.generation);
+        let query =
+            format!("select {} from {}.messages m where m.id = any($1)", message_columns(), self.generation);
         let messages: Vec<Message> = sqlx::query_as(&query).bind(&last).fetch_all(&mut *self.tx).await?;
         let mut entries: HashMap<i64, Entry> =
             self.entries(messages).await?.into_iter().map(|entry| (entry.message.id, entry)).collect();
@@ -180,8 +186,8 @@ impl Snapshot {
     async fn contacts(&mut self, rows: &[Conversation]) -> sqlx::Result<HashMap<i64, Contact>> {
         let ids: Vec<i64> = rows.iter().filter_map(|row| row.contact_id).collect();
         let query = format!(
-            "select id, phone_number, formatted_number, display_name, metadata, created_at, updated_at
-               from {}.contacts where id = any($1)",
+            "select {} from {}.contacts t where t.id = any($1)",
+            thread::CONTACTS.columns_of("t"),
             self.generation
         );
         let contacts: Vec<Contact> = sqlx::query_as(&query).bind(&ids).fetch_all(&mut *self.tx).await?;
@@ -191,7 +197,9 @@ impl Snapshot {
     async fn entries(&mut self, messages: Vec<Message>) -> sqlx::Result<Vec<Entry>> {
         let roots: Vec<&str> = messages.iter().map(|message| message.root_call_sid.as_str()).collect();
         let query = format!(
-            "select {MESSAGE} from {}.messages m where m.root_call_sid = any($1) order by m.parent_call_sid is not null, m.start_time, m.id",
+            "select {} from {}.messages m where m.root_call_sid = any($1)
+              order by m.parent_call_sid is not null, m.start_time, m.id",
+            message_columns(),
             self.generation
         );
         let legs: Vec<Message> = sqlx::query_as(&query).bind(&roots).fetch_all(&mut *self.tx).await?;
@@ -207,12 +215,10 @@ impl Snapshot {
     }
 }
 
-const CONVERSATION: &str = "c.id, c.contact_id, c.external_id, c.subject, c.status, c.last_message_at,
-    c.last_message_id, c.total_calls, c.total_duration, c.last_call_direction, c.metadata,
-    c.created_at, c.updated_at";
+fn conversation_columns() -> String {
+    thread::CONVERSATIONS.columns_of("c")
+}
 
-const MESSAGE: &str = "m.id, m.conversation_id, m.twilio_sid, m.root_call_sid, m.parent_call_sid, m.entry,
-    m.live, m.hidden_reason, m.direction, m.status, m.display_status, m.missed, m.from_number, m.to_number,
-    m.duration, m.total_duration, m.talk_time, m.wait_time, m.price, m.price_unit, m.start_time,
-    m.answered_at, m.end_time, m.recording_sid, m.recording_url, m.metadata, m.last_event_time, m.is_final,
-    m.finalized_at, m.sync_state, m.created_at, m.updated_at";
+fn message_columns() -> String {
+    message::TABLE.columns_of("m")
+}

@@ -10,10 +10,18 @@ use sqlx::{FromRow, PgConnection};
 use crate::generation::Generation;
 
 /// A table of the read model, as its row type has it.
-pub(super) struct Table {
+pub(crate) struct Table {
     pub name: &'static str,
     pub key: &'static str,
     pub columns: &'static [&'static str],
+}
+
+impl Table {
+    /// The columns, for a select from this table under an alias.
+    pub fn columns_of(&self, alias: &str) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|column| format!("{alias}.{column}")).collect();
+        columns.join(", ")
+    }
 }
 
 /// All rows whose `column` is one of `keys`.

@@ -31,7 +31,7 @@ pub struct Contact {
     pub updated_at: OffsetDateTime,
 }
 
-const CONTACTS: Table = Table {
+pub(crate) const CONTACTS: Table = Table {
     name: "contacts",
     key: "id",
     columns: &[
@@ -66,7 +66,7 @@ pub struct Conversation {
     pub updated_at: OffsetDateTime,
 }
 
-const CONVERSATIONS: Table = Table {
+pub(crate) const CONVERSATIONS: Table = Table {
     name: "conversations",
     key: "id",
     columns: &[
