@@ -23,13 +23,11 @@ pub async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<Value>
     let query = ListQuery::from_uri(&uri, page::DEFAULT_LIMIT)?;
     let mut snapshot = open(&state).await?;
     let (window, limit) = one_more(&query.window);
-    let mut threads = snapshot.conversations(window).await.map_err(unreadable)?;
-    let more = threads.len() > limit;
-    threads.truncate(limit);
-    let next = threads
-        .last()
-        .filter(|_| more)
-        .map(|thread| Cursor { at: thread.conversation.last_message_at, id: thread.conversation.id });
+    let threads = snapshot.conversations(window).await.map_err(unreadable)?;
+    let (threads, next) = page_of(threads, limit, |thread| Cursor {
+        at: thread.conversation.last_message_at,
+        id: thread.conversation.id,
+    });
     let total = snapshot.total_conversations().await.map_err(unreadable)?;
     let conversations = threads.iter().map(conversation).collect();
     Ok(listed("conversations", conversations, Some(total), &query.window, next, snapshot.position()))
@@ -58,8 +56,7 @@ pub async fn active(State(state): State<AppState>) -> Result<Json<Value>, ApiErr
 /// `GET /api/conversations/:id`.
 pub async fn one(State(state): State<AppState>, Id(id): Id) -> Result<Json<Value>, ApiError> {
     let mut snapshot = open(&state).await?;
-    let thread =
-        snapshot.conversation(id).await.map_err(unreadable)?.ok_or(ApiError::UnknownConversation { id })?;
+    let thread = known(&mut snapshot, id).await?;
     let mut value = conversation(&thread);
     value["position"] = snapshot.position().into();
     Ok(Json(value))
@@ -69,16 +66,11 @@ pub async fn one(State(state): State<AppState>, Id(id): Id) -> Result<Json<Value
 pub async fn messages(State(state): State<AppState>, Id(id): Id, uri: Uri) -> Result<Json<Value>, ApiError> {
     let query = ListQuery::from_uri(&uri, page::DEFAULT_THREAD_LIMIT)?;
     let mut snapshot = open(&state).await?;
-    let thread =
-        snapshot.conversation(id).await.map_err(unreadable)?.ok_or(ApiError::UnknownConversation { id })?;
+    let thread = known(&mut snapshot, id).await?;
     let (window, limit) = one_more(&query.window);
-    let mut entries = snapshot.thread(id, window).await.map_err(unreadable)?;
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    let next = entries
-        .last()
-        .filter(|_| more)
-        .map(|entry| Cursor { at: entry.message.start_time, id: entry.message.id });
+    let entries = snapshot.thread(id, window).await.map_err(unreadable)?;
+    let (entries, next) =
+        page_of(entries, limit, |entry| Cursor { at: entry.message.start_time, id: entry.message.id });
     let messages = entries.iter().map(|entry| message(entry, thread.contact.as_ref())).collect();
     let total = thread.conversation.total_calls;
     Ok(listed("messages", messages, Some(total), &query.window, next, snapshot.position()))
@@ -86,6 +78,10 @@ pub async fn messages(State(state): State<AppState>, Id(id): Id, uri: Uri) -> Re
 
 async fn open(state: &AppState) -> Result<Snapshot, ApiError> {
     Snapshot::open(&state.pool).await.map_err(unreadable)
+}
+
+async fn known(snapshot: &mut Snapshot, id: i64) -> Result<Thread, ApiError> {
+    snapshot.conversation(id).await.map_err(unreadable)?.ok_or(ApiError::UnknownConversation { id })
 }
 
 fn unreadable(error: sqlx::Error) -> ApiError {
@@ -106,6 +102,14 @@ fn one_more(window: &page::Window) -> (Window, usize) {
         }
     };
     (wanted, usize::try_from(wanted.limit() - 1).unwrap_or(0))
+}
+
+/// Cuts off the one row more, and says where the next page begins if it was there.
+fn page_of<T>(mut rows: Vec<T>, limit: usize, cursor: impl Fn(&T) -> Cursor) -> (Vec<T>, Option<Cursor>) {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next = rows.last().filter(|_| more).map(cursor);
+    (rows, next)
 }
 
 fn listed(
