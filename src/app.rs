@@ -88,7 +88,7 @@ impl App {
         let stopping = CancellationToken::new();
         let mut tasks = JoinSet::new();
 
-        let runner = Runner::init(pool.clone(), ids).await?;
+        let runner = Runner::init(pool.clone(), &ids).await?;
         let progress = runner.progress();
         let poke = runner.clone();
         let committer = Committer::start(pool.clone(), move || poke.wake());

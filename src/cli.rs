@@ -102,7 +102,7 @@ async fn reclassify(config: &Config) -> anyhow::Result<ExitCode> {
 
 async fn rebuild(config: &Config, drop_previous: bool) -> anyhow::Result<ExitCode> {
     let position = with_database(config, async |pool, ids| {
-        let progress = Progress::new("events folded");
+        let progress = Progress::new("events");
         let position = rebuild::rebuild(&pool, &ids, |built| show(&progress, built)).await?;
         progress.finish();
         if drop_previous {
@@ -118,7 +118,7 @@ async fn rebuild(config: &Config, drop_previous: bool) -> anyhow::Result<ExitCod
 /// Exit code 1 where rows differ.
 async fn dry_run(config: &Config) -> anyhow::Result<ExitCode> {
     let diff = with_database(config, async |pool, ids| {
-        let progress = Progress::new("events folded");
+        let progress = Progress::new("events");
         let diff = rebuild::dry_run(&pool, &ids, |built| show(&progress, built)).await?;
         progress.finish();
         Ok(diff)
@@ -129,13 +129,22 @@ async fn dry_run(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 fn print_diff(diff: &Diff, out: &mut impl Write) -> std::io::Result<()> {
+    for call_sid in &diff.quarantined {
+        writeln!(out, "{call_sid} is quarantined; its family and its thread are left out")?;
+    }
     if diff.is_empty() {
         return writeln!(out, "live equals rebuilt at position {}, row for row", diff.position);
     }
     writeln!(out, "live and rebuilt differ at position {}, in {} rows", diff.position, diff.rows())?;
     for table in diff.tables.iter().filter(|table| !table.samples.is_empty()) {
-        let TableDiff { table, added, removed, changed, samples } = table;
+        let TableDiff { table, added, removed, changed, columns, unshared, samples } = table;
         writeln!(out, "{table}: {added} only rebuilt, {removed} only live, {changed} changed")?;
+        for (column, rows) in columns {
+            writeln!(out, "  {column} differs in {rows} rows")?;
+        }
+        if !unshared.is_empty() {
+            writeln!(out, "  only one of the two has {}", unshared.join(", "))?;
+        }
         for row in samples {
             match (&row.live, &row.rebuilt) {
                 (Some(live), Some(rebuilt)) => {
@@ -152,7 +161,7 @@ fn print_diff(diff: &Diff, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 fn show(progress: &Progress, built: BuildProgress) {
-    progress.show(built.position.unsigned_abs(), built.head.unsigned_abs(), "");
+    progress.show(built.position.unsigned_abs(), built.head.unsigned_abs(), built.phase.as_str());
 }
 
 /// Runs a command on callbook's database, which is closed again whatever comes of it.

@@ -182,6 +182,19 @@ pub enum Rule {
     Undetermined,
 }
 
+impl Rule {
+    /// As in an event's payload.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::OwnedNumber => "owned_number",
+            Self::BothEndpoints => "both_endpoints",
+            Self::TwilioDirection => "twilio_direction",
+            Self::Undetermined => "undetermined",
+        }
+    }
+}
+
 /// What was worked out about a call when it was announced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Classification {

@@ -1,13 +1,14 @@
 //! The fold that makes contacts, conversations and messages of the log.
 //!
 //! Two levels, and only the first depends on order: [`leg`] folds each call's own events into a row;
-//! [`family`], [`message`] and [`thread`] are order-free functions of those rows. A batch loads the rows it
-//! touches, folds, and stores what came out, in the caller's transaction.
+//! [`family`], [`message`] and [`thread`] are order-free functions of those rows. Live, a batch loads the rows
+//! it touches, folds, and stores what came out, in the caller's transaction ([`fold`]); a rebuild keeps them in
+//! memory until they are finished ([`crate::rebuild`]).
 
-mod family;
-mod leg;
+pub(crate) mod family;
+pub(crate) mod leg;
 pub(crate) mod message;
-mod rows;
+pub(crate) mod rows;
 #[cfg(test)]
 mod tests;
 pub(crate) mod thread;
@@ -15,110 +16,183 @@ pub(crate) mod thread;
 use std::collections::{BTreeSet, HashMap};
 
 use domain::call::CallEvent;
-use domain::call::event::DecodeError;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 pub use leg::Leg;
 pub use message::Message;
 pub use thread::{Contact, Conversation};
 
-use crate::generation::Generation;
+use crate::generation::{FOLD_VERSION, Generation};
 use crate::ids::IdKey;
-use crate::log::StoredEvent;
+use crate::log::{StoredEvent, Unreadable};
+use crate::quarantine;
 use family::Family;
-use thread::{PartyOf, Threads};
+use thread::{Part, PartyOf, Threads};
+
+/// How rows are made of events.
+#[derive(Clone, Debug)]
+pub struct Fold {
+    pub(crate) ids: IdKey,
+    pub(crate) version: i32,
+    amend: Option<fn(&mut Leg)>,
+}
+
+impl From<&IdKey> for Fold {
+    /// The fold of this binary.
+    fn from(ids: &IdKey) -> Self {
+        Self { ids: ids.clone(), version: FOLD_VERSION, amend: None }
+    }
+}
+
+impl Fold {
+    /// A fold of another version, which makes something else of a leg: what a dry run is to show before it is
+    /// written down as code, and what a newer or an older callbook beside this one would do.
+    pub fn amended(self, version: i32, amend: fn(&mut Leg)) -> Self {
+        Self { version, amend: Some(amend), ..self }
+    }
+
+    /// Folds the next event of a call into its row.
+    pub(crate) fn apply(&self, leg: &mut Leg, event: CallEvent, recorded_at: OffsetDateTime) {
+        leg.apply(event, recorded_at);
+        if let Some(amend) = self.amend {
+            amend(leg);
+        }
+    }
+}
 
 /// Why a batch could not be folded.
 #[derive(Debug, thiserror::Error)]
 pub enum FoldError {
-    #[error("the event at position {position} ({aggregate_id}, number {sequence}) cannot be read")]
-    Event {
-        position: i64,
-        aggregate_id: String,
-        sequence: i64,
-        #[source]
-        source: DecodeError,
-    },
+    #[error(transparent)]
+    Event(#[from] Unreadable),
     #[error("the read model's rows could not be read or stored")]
     Rows(#[from] sqlx::Error),
 }
 
-/// Folds a batch of events, in log order, into the rows of a generation.
+impl FoldError {
+    /// Whether an event is at fault, rather than the database or the way to it.
+    pub fn is_poison(&self) -> bool {
+        match self {
+            Self::Event(_) => true,
+            Self::Rows(error) => is_poison(error),
+        }
+    }
+}
+
+/// Whether a row is at fault: it cannot be encoded, or it is refused with a data exception (SQLSTATE 22) or a
+/// broken constraint (23).
+pub(crate) fn is_poison(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+        }
+        _ => false,
+    }
+}
+
+/// Folds a batch of events, in log order, into the rows of a generation whose lock is held.
 pub async fn fold(
     connection: &mut PgConnection,
     generation: Generation,
-    ids: &IdKey,
+    fold: &Fold,
     events: &[StoredEvent],
 ) -> Result<(), FoldError> {
-    let touched = fold_legs(connection, generation, events).await?;
-    Ok(refold(connection, generation, ids, touched).await?)
+    let touched = fold_legs(connection, generation, fold, events).await?;
+    Ok(refold(connection, generation, &fold.ids, touched).await?)
 }
 
 /// Level one. Returns the SIDs whose families are to be computed again.
 async fn fold_legs(
     connection: &mut PgConnection,
     generation: Generation,
+    fold: &Fold,
     events: &[StoredEvent],
 ) -> Result<BTreeSet<String>, FoldError> {
-    let calls: Vec<&StoredEvent> = events.iter().filter(|event| event.aggregate_type == "call").collect();
+    let mut held = quarantine::held(connection, generation).await?;
+    let calls: Vec<&StoredEvent> = events
+        .iter()
+        .filter(|event| event.aggregate_type == "call" && !held.contains(&event.aggregate_id))
+        .collect();
     let sids: BTreeSet<&str> = calls.iter().map(|event| event.aggregate_id.as_str()).collect();
     let sids: Vec<&str> = sids.into_iter().collect();
     let mut legs: HashMap<&str, Option<Leg>> = sids.iter().map(|sid| (*sid, None)).collect();
-    let mut touched = BTreeSet::new();
+    let (mut touched, mut old) = (BTreeSet::new(), Vec::new());
     for leg in leg::load(connection, generation, &sids).await? {
         // A leg whose parent turns out to be another leaves a family behind.
         touched.insert(leg.root_call_sid.clone());
+        old.push(leg.call_sid.clone());
         if let Some(known) = legs.get_mut(leg.call_sid.as_str()) {
             *known = Some(leg);
         }
     }
     for stored in calls {
-        let event = CallEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).map_err(
-            |source| FoldError::Event {
-                position: stored.position,
-                aggregate_id: stored.aggregate_id.clone(),
-                sequence: stored.sequence,
-                source,
-            },
-        )?;
+        if held.contains(&stored.aggregate_id) {
+            continue;
+        }
+        let event = stored.decode()?;
+        if let Some(parent) = &event.change().facts.parent_call_sid
+            && held.contains(parent.as_str())
+        {
+            quarantine::join(connection, generation, &stored.aggregate_id, parent.as_str(), stored).await?;
+            held.insert(stored.aggregate_id.clone());
+            continue;
+        }
         let row = legs.entry(stored.aggregate_id.as_str()).or_default();
-        Leg::fold(row, &stored.aggregate_id, event, stored.recorded_at);
+        let leg = row.get_or_insert_with(|| Leg::unknown(&stored.aggregate_id, stored.recorded_at));
+        fold.apply(leg, event, stored.recorded_at);
     }
     let legs: Vec<Leg> = legs.into_values().flatten().collect();
-    rows::upsert(connection, generation, &leg::TABLE, &legs).await?;
+    rows::replace(connection, generation, &old, &legs).await?;
     touched.extend(legs.into_iter().flat_map(|leg| [leg.root_call_sid, leg.call_sid]));
     Ok(touched)
 }
 
-/// Level two: computes the families of these calls again, from their legs.
-async fn refold(
+/// Puts legs in the place of those that are stored for these calls, and computes their families again.
+pub(crate) async fn replace_legs(
+    connection: &mut PgConnection,
+    generation: Generation,
+    ids: &IdKey,
+    call_sids: &[String],
+    legs: Vec<Leg>,
+) -> Result<(), FoldError> {
+    let keys: Vec<&str> = call_sids.iter().map(String::as_str).collect();
+    let old = leg::load(connection, generation, &keys).await?;
+    rows::replace(connection, generation, call_sids, &legs).await?;
+    let touched = old.into_iter().chain(legs).flat_map(|leg| [leg.root_call_sid, leg.call_sid]).collect();
+    Ok(refold(connection, generation, ids, touched).await?)
+}
+
+/// Level two: computes the families of these calls again, from their legs as they are stored.
+pub(crate) async fn refold(
     connection: &mut PgConnection,
     generation: Generation,
     ids: &IdKey,
     touched: BTreeSet<String>,
 ) -> sqlx::Result<()> {
+    if touched.is_empty() {
+        return Ok(());
+    }
     let legs = load_families(connection, generation, touched).await?;
-    let families = Family::assemble(&legs);
     let mut parties = HashMap::new();
-    let mut after = Vec::new();
-    for family in &families {
-        let messages = message::messages(family, ids);
+    let mut messages = Vec::new();
+    for family in Family::assemble(&legs) {
         if let Some(party) = family.placed_by().and_then(PartyOf::leg) {
             parties.insert(ids.conversation(&party.key), party);
         }
-        after.extend(messages);
+        messages.extend(message::messages(&family, ids));
     }
-    let message_ids: Vec<i64> = after.iter().map(|message| message.id).collect();
-    let before: Vec<Message> =
-        rows::load(connection, generation, &message::TABLE, "id", &message_ids).await?;
-    let threads = Threads::compute(connection, generation, ids, &before, &after, &parties).await?;
+    let keys: Vec<i64> = messages.iter().map(|message| message.id).collect();
+    let old = thread::stored_parts(connection, generation, &keys).await?;
+    let new: Vec<Part> = messages.iter().filter_map(Part::of).collect();
+    let threads = Threads::compute(connection, generation, ids, (&old, &new), &parties).await?;
     threads.store(connection, generation).await?;
-    rows::upsert(connection, generation, &message::TABLE, &after).await?;
-    threads.prune(connection, generation).await
+    rows::replace(connection, generation, &keys, &messages).await
 }
 
 /// All legs that are connected to these calls by parent SIDs, however far up or down.
-async fn load_families(
+pub(crate) async fn load_families(
     connection: &mut PgConnection,
     generation: Generation,
     mut wanted: BTreeSet<String>,

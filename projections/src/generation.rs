@@ -1,12 +1,13 @@
 //! One build of the read side: its schema, its checkpoint, and which build readers use.
 
 use std::fmt;
+use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
 /// Changes whenever the fold would make other rows of the same events. A runner whose version differs from
 /// the tables' does not write to them.
-pub const FOLD_VERSION: i32 = 1;
+pub const FOLD_VERSION: i32 = 2;
 
 /// Names the schema that holds one build. Displayed, it is the schema's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +55,27 @@ impl Generation {
         .await
     }
 
-    /// An empty build beside the current one, with its indexes.
+    /// The current build, with its lock.
+    pub(crate) async fn lock_current(connection: &mut PgConnection) -> sqlx::Result<(Self, Checkpoint)> {
+        let mut generation = Self::current(connection).await?;
+        loop {
+            let checkpoint = generation.lock(connection).await?;
+            // A rebuild may have changed over while this waited for the lock.
+            let now = Self::current(connection).await?;
+            if now == generation {
+                return Ok((generation, checkpoint));
+            }
+            generation = now;
+        }
+    }
+
+    /// An empty build beside the current one, without keys and indexes.
     pub(crate) async fn create_next(connection: &mut PgConnection, fold_version: i32) -> sqlx::Result<Self> {
         let mut tx = connection.begin().await?;
         let next: i32 = sqlx::query_scalar("select max(generation) + 1 from read_model_generations")
             .fetch_one(&mut *tx)
             .await?;
-        sqlx::query("select create_read_model($1, $2), index_read_model($1)")
+        sqlx::query("select create_read_model($1, $2)")
             .bind(next)
             .bind(fold_version)
             .execute(&mut *tx)
@@ -69,29 +84,75 @@ impl Generation {
         Ok(Self(next))
     }
 
-    /// Makes this the build that readers use; the one that was current is the previous one now.
+    /// Adds keys and indexes to the tables of one `part`: `call_legs`, `messages` or `threads`.
+    pub(crate) async fn index(self, connection: &mut PgConnection, part: &str) -> sqlx::Result<()> {
+        let mut tx = connection.begin().await?;
+        sqlx::query("set local maintenance_work_mem = '256MB'").execute(&mut *tx).await?;
+        let query = format!("select index_{part}($1)");
+        sqlx::query(&query).bind(self.0).execute(&mut *tx).await?;
+        tx.commit().await
+    }
+
+    /// Makes this the build that readers use; the one that was current is retired.
     pub(crate) async fn publish(self, connection: &mut PgConnection) -> sqlx::Result<()> {
         sqlx::query("select publish_read_model($1)").bind(self.0).execute(connection).await.map(drop)
     }
 
-    /// Drops every build that is neither current nor previous.
+    /// Has the names that people use in psql mean the current build, unless somebody who reads through them
+    /// would have to be waited for; says whether they do.
+    pub async fn point_views(connection: &mut PgConnection) -> sqlx::Result<bool> {
+        let mut tx = connection.begin().await?;
+        sqlx::query("set local lock_timeout = '100ms'").execute(&mut *tx).await?;
+        let pointed = sqlx::query(
+            "select point_views(generation) from read_model_current
+              where not exists (
+                    select from pg_views
+                     where schemaname = 'public' and viewname = 'messages'
+                       and definition like '%read_model_g' || generation || '.%')",
+        )
+        .execute(&mut *tx)
+        .await;
+        match pointed {
+            Ok(_) => tx.commit().await.map(|()| true),
+            Err(error) if is_lock_timeout(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Drops every build that is neither current nor retired: it was not finished.
     pub(crate) async fn drop_unfinished(connection: &mut PgConnection) -> sqlx::Result<()> {
         sqlx::query(
             "select drop_read_model(g.generation)
                from read_model_generations g
-              where not exists (select from read_model_current c where g.generation in (c.generation, c.previous))",
+              where g.retired_at is null
+                and not exists (select from read_model_current c where c.generation = g.generation)",
         )
         .execute(connection)
         .await
         .map(drop)
     }
 
-    /// Drops the build that served before the current one.
-    pub(crate) async fn drop_previous(connection: &mut PgConnection) -> sqlx::Result<()> {
-        let mut tx = connection.begin().await?;
-        sqlx::query("update read_model_current set previous = null").execute(&mut *tx).await?;
-        tx.commit().await?;
-        Self::drop_unfinished(connection).await
+    /// Drops the builds that were retired longer ago than `grace`. One that is still read is left for the next
+    /// time; says whether all are gone.
+    pub(crate) async fn drop_retired(connection: &mut PgConnection, grace: Duration) -> sqlx::Result<bool> {
+        let retired: Vec<i32> = sqlx::query_scalar(
+            "select generation from read_model_generations
+              where retired_at <= clock_timestamp() - make_interval(secs => $1)",
+        )
+        .bind(grace.as_secs_f64())
+        .fetch_all(&mut *connection)
+        .await?;
+        let mut all = true;
+        for generation in retired {
+            let mut tx = connection.begin().await?;
+            sqlx::query("set local lock_timeout = '100ms'").execute(&mut *tx).await?;
+            match sqlx::query("select drop_read_model($1)").bind(generation).execute(&mut *tx).await {
+                Ok(_) => tx.commit().await?,
+                Err(error) if is_lock_timeout(&error) => all = false,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
     }
 
     pub(crate) async fn advance(self, connection: &mut PgConnection, position: i64) -> sqlx::Result<()> {
@@ -111,12 +172,18 @@ pub async fn ensure_first(pool: &PgPool) -> sqlx::Result<()> {
     let exists: bool =
         sqlx::query_scalar("select exists (select from read_model_current)").fetch_one(&mut *tx).await?;
     if !exists {
-        sqlx::query("select create_read_model(1, $1), index_read_model(1), publish_read_model(1)")
-            .bind(FOLD_VERSION)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            "select create_read_model(1, $1), index_read_model(1), publish_read_model(1), point_views(1)",
+        )
+        .bind(FOLD_VERSION)
+        .execute(&mut *tx)
+        .await?;
     }
     tx.commit().await
+}
+
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some("55P03"))
 }
 
 /// A snapshot of the current build: everything read through it, and its position, belong together.

@@ -1,7 +1,11 @@
 //! Reading the log in its one total order.
 
+use domain::call::CallEvent;
+use domain::call::event::DecodeError;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+
+use crate::copy::{Fields, Malformed};
 
 /// An event as it is stored; whoever folds it decodes it.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -18,6 +22,32 @@ pub struct StoredEvent {
     pub recorded_at: OffsetDateTime,
 }
 
+/// An event that the log holds and this binary cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("the event at position {position} ({aggregate_id}, number {sequence}) cannot be read")]
+pub struct Unreadable {
+    pub position: i64,
+    pub aggregate_id: String,
+    pub sequence: i64,
+    #[source]
+    pub source: DecodeError,
+}
+
+impl StoredEvent {
+    /// What the event says.
+    pub fn decode(&self) -> Result<CallEvent, Unreadable> {
+        CallEvent::decode(&self.event_type, &self.event_version, &self.payload).map_err(|source| Unreadable {
+            position: self.position,
+            aggregate_id: self.aggregate_id.clone(),
+            sequence: self.sequence,
+            source,
+        })
+    }
+}
+
+const COLUMNS: &str = "id as position, aggregate_type, aggregate_id, sequence, event_type, event_version,
+     payload::text as payload, created_at as recorded_at";
+
 /// The events after `position` and up to `last`, in order, at most `limit` of them.
 ///
 /// A reader that has seen position P has seen everything up to P: appends commit in position order.
@@ -27,22 +57,78 @@ pub async fn read_after(
     last: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<StoredEvent>> {
-    sqlx::query_as(
-        "select id as position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload::text as payload, created_at as recorded_at
-           from call_events
-          where id > $1 and id <= $2
-          order by id
-          limit $3",
-    )
-    .bind(position)
-    .bind(last)
-    .bind(limit)
-    .fetch_all(connection)
-    .await
+    let query = format!("select {COLUMNS} from call_events where id > $1 and id <= $2 order by id limit $3");
+    sqlx::query_as(&query).bind(position).bind(last).bind(limit).fetch_all(connection).await
+}
+
+/// The events at these positions, in order.
+pub(crate) async fn read_at(
+    connection: &mut PgConnection,
+    positions: &[i64],
+) -> sqlx::Result<Vec<StoredEvent>> {
+    let query = format!("select {COLUMNS} from call_events where id = any($1) order by id");
+    sqlx::query_as(&query).bind(positions).fetch_all(connection).await
+}
+
+/// The events of these calls up to `last`, in order.
+pub(crate) async fn read_calls(
+    connection: &mut PgConnection,
+    call_sids: &[String],
+    last: i64,
+) -> sqlx::Result<Vec<StoredEvent>> {
+    let query = format!(
+        "select {COLUMNS} from call_events
+          where aggregate_type = 'call' and aggregate_id = any($1) and id <= $2
+          order by id"
+    );
+    sqlx::query_as(&query).bind(call_sids).bind(last).fetch_all(connection).await
 }
 
 /// The position of the last event, 0 for an empty log.
 pub async fn last_position(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar("select coalesce(max(id), 0) from call_events").fetch_one(connection).await
+}
+
+/// The statement that copies out the events after `position` and up to `last`, in order: what a whole log is
+/// read by. In order, because a scan that is not told so really came out of order.
+pub fn copy_out(position: i64, last: i64) -> String {
+    format!(
+        "copy (select id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, created_at
+                 from call_events where id > {position} and id <= {last} order by id)
+           to stdout (format binary)"
+    )
+}
+
+/// An event on its way out of a copy.
+#[derive(Debug)]
+pub(crate) struct CopiedEvent<'a> {
+    pub position: i64,
+    pub aggregate_type: &'a str,
+    pub aggregate_id: &'a str,
+    pub sequence: i64,
+    event_type: &'a str,
+    event_version: &'a str,
+    payload: &'a str,
+    pub recorded_at: OffsetDateTime,
+}
+
+impl<'a> CopiedEvent<'a> {
+    /// Nothing after the last event.
+    pub fn read(message: &'a [u8]) -> Result<Option<Self>, Malformed> {
+        let Some(mut fields) = Fields::of(message)? else { return Ok(None) };
+        Ok(Some(Self {
+            position: fields.number()?,
+            aggregate_type: fields.text()?,
+            aggregate_id: fields.text()?,
+            sequence: fields.number()?,
+            event_type: fields.text()?,
+            event_version: fields.text()?,
+            payload: fields.text()?,
+            recorded_at: fields.time()?,
+        }))
+    }
+
+    pub fn decode(&self) -> Result<CallEvent, DecodeError> {
+        CallEvent::decode(self.event_type, self.event_version, self.payload)
+    }
 }

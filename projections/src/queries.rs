@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use sqlx::types::time::OffsetDateTime;
 
-use crate::conversations::{Contact, Conversation, Message, message, thread};
+use crate::conversations::rows::Row;
+use crate::conversations::{Contact, Conversation, Message};
 use crate::generation::Snapshot;
 
 /// Which part of a list is wanted. Lists are newest first, ties by id.
@@ -187,7 +188,7 @@ impl Snapshot {
         let ids: Vec<i64> = rows.iter().filter_map(|row| row.contact_id).collect();
         let query = format!(
             "select {} from {}.contacts t where t.id = any($1)",
-            thread::CONTACTS.columns_of("t"),
+            Contact::TABLE.columns_of("t"),
             self.generation
         );
         let contacts: Vec<Contact> = sqlx::query_as(&query).bind(&ids).fetch_all(&mut *self.tx).await?;
@@ -216,9 +217,9 @@ impl Snapshot {
 }
 
 fn conversation_columns() -> String {
-    thread::CONVERSATIONS.columns_of("c")
+    Conversation::TABLE.columns_of("c")
 }
 
 fn message_columns() -> String {
-    message::TABLE.columns_of("m")
+    Message::TABLE.columns_of("m")
 }

@@ -1,30 +1,32 @@
 //! Building the read side anew beside the one that serves, comparing the two, and changing over.
 //!
-//! A build is the next *generation*: a schema of its own, folded by the same fold. Readers keep to the current
+//! A build is the next *generation*: a schema of its own, made by the same fold. Readers keep to the current
 //! one until a single short transaction moves the pointer, so nobody sees half a rebuild. Killed at any point,
 //! a rebuild leaves the current generation untouched, and the next one drops what it left.
 
-use serde_json::Value;
-use sqlx::{Connection, PgConnection, PgPool};
+mod diff;
+mod load;
 
-use crate::conversations::{self, FoldError};
-use crate::generation::{FOLD_VERSION, Generation};
-use crate::ids::IdKey;
+use std::pin::pin;
+use std::time::Duration;
+
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+
+pub use diff::{Diff, RowDiff, TableDiff};
+
+use crate::conversations::{self, Fold, FoldError};
+use crate::generation::Generation;
 use crate::log;
+use crate::projector::{ProjectError, Projector};
+pub use load::LoadError;
+use load::{Folded, Leftover};
 
-/// Events in one transaction of a build at most.
-const BATCH: i64 = 5_000;
-/// Rows of a difference that are kept to be shown.
-const SAMPLES: i64 = 20;
-
-/// The tables of the read model and the column that names a row.
-const TABLES: [(&str, &str); 5] = [
-    ("call_legs", "call_sid"),
-    ("contacts", "id"),
-    ("conversations", "id"),
-    ("messages", "id"),
-    ("totals", "name"),
-];
+/// Late events, and calls without their topmost leg, in one transaction.
+const LATE: usize = 5_000;
+/// Events that a swap folds while live stands still.
+const LAST: i64 = 500;
+/// How often whoever watches is told.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Why a build did not come about. The generation that serves is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -33,69 +35,53 @@ pub enum RebuildError {
     AlreadyRunning,
     #[error("the rebuilt rows differ from what live would be: {rows} rows; nothing was changed over")]
     Differs { rows: i64 },
+    #[error("the tables that served before are still read; drop them later")]
+    StillRead,
     #[error(transparent)]
-    Fold(#[from] FoldError),
+    Project(#[from] ProjectError),
+    #[error("the log could not be loaded; the tables that serve are untouched")]
+    Load(#[from] LoadError),
     #[error("the database failed during the rebuild; the tables that serve are untouched")]
     Database(#[from] sqlx::Error),
+}
+
+impl From<FoldError> for RebuildError {
+    fn from(error: FoldError) -> Self {
+        Self::Project(error.into())
+    }
+}
+
+/// What a build is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The log is read, folded, and loaded into tables without indexes.
+    Loading,
+    Indexing,
+    /// What the load could not place, and what was appended meanwhile.
+    CatchingUp,
+    Comparing,
+    ChangingOver,
+}
+
+impl Phase {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Indexing => "indexing",
+            Self::CatchingUp => "catching up",
+            Self::Comparing => "comparing with live",
+            Self::ChangingOver => "changing over",
+        }
+    }
 }
 
 /// How far a build has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuildProgress {
+    pub phase: Phase,
     pub position: i64,
     /// Where it is going: the position of live when the build began.
     pub head: i64,
-}
-
-/// How the rebuilt rows differ from those that serve, both at one position.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Diff {
-    pub position: i64,
-    pub tables: Vec<TableDiff>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct TableDiff {
-    pub table: &'static str,
-    /// Rows that only the rebuild has.
-    pub added: i64,
-    /// Rows that only live has.
-    pub removed: i64,
-    pub changed: i64,
-    /// The first rows that differ, by key.
-    pub samples: Vec<RowDiff>,
-}
-
-/// One row that differs. A side is missing where it has no such row.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
-pub struct RowDiff {
-    pub key: String,
-    pub live: Option<Value>,
-    pub rebuilt: Option<Value>,
-}
-
-impl RowDiff {
-    /// The columns whose values differ, by name.
-    pub fn columns(&self) -> Vec<&str> {
-        let (Some(Value::Object(live)), Some(Value::Object(rebuilt))) = (&self.live, &self.rebuilt) else {
-            return Vec::new();
-        };
-        live.iter()
-            .filter(|(name, value)| rebuilt.get(*name) != Some(value))
-            .map(|(name, _)| name.as_str())
-            .collect()
-    }
-}
-
-impl Diff {
-    pub fn is_empty(&self) -> bool {
-        self.rows() == 0
-    }
-
-    /// How many rows differ, in all tables.
-    pub fn rows(&self) -> i64 {
-        self.tables.iter().map(|table| table.added + table.removed + table.changed).sum()
-    }
 }
 
 /// A generation that was built beside the current one. Holds the lock that keeps rebuilds, dry runs and
@@ -103,91 +89,147 @@ impl Diff {
 #[derive(Debug)]
 pub struct Build {
     pool: PgPool,
-    ids: IdKey,
+    fold: Fold,
     /// The session that holds the lock; closed, it lets go.
     session: PgConnection,
     generation: Generation,
 }
 
 impl Build {
-    /// Folds the log, as far as live has come, into the next generation. `progress` is told after each batch.
+    /// Drops what an earlier build left, and builds the next generation up to the position of live.
     pub async fn run(
         pool: PgPool,
-        ids: IdKey,
+        fold: impl Into<Fold>,
         progress: impl Fn(BuildProgress),
     ) -> Result<Self, RebuildError> {
+        let fold = fold.into();
         let mut session = exclusive(&pool).await?;
-        // Nobody else builds, so what is neither current nor previous was left by a build that was killed.
         Generation::drop_unfinished(&mut session).await?;
-        let generation = Generation::create_next(&mut session, FOLD_VERSION).await?;
-        let build = Self { pool, ids, session, generation };
         // Not beyond live, or the two could not be compared at one position. What came meanwhile is little, and
         // is caught up with before the comparison and the swap.
-        let mut connection = build.pool.acquire().await?;
-        let live = Generation::current(&mut connection).await?.checkpoint(&mut connection).await?;
-        drop(connection);
+        let live = Generation::current(&mut session).await?.checkpoint(&mut session).await?;
+        let generation = Generation::create_next(&mut session, fold.version).await?;
+        let mut build = Self { pool, fold, session, generation };
+        match build.load(live.position, &progress).await {
+            Ok(leftover) => {
+                build.index(live.position, &progress).await?;
+                build.place(leftover).await?;
+                build.generation.advance(&mut build.session, live.position).await?;
+            }
+            // A row that the database does not take ends a whole copy. The live path, which is slower, finds the
+            // event at fault and sets it aside.
+            Err(error) if error.is_poison() => {
+                tracing::warn!(
+                    error = crate::chain(&error),
+                    "the log cannot be loaded at once; it is folded in batches"
+                );
+                Generation::drop_unfinished(&mut build.session).await?;
+                build.generation = Generation::create_next(&mut build.session, build.fold.version).await?;
+                build.index(0, &progress).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
         build.catch_up(live.position, &progress).await?;
         Ok(build)
     }
 
+    async fn load(&self, last: i64, progress: &impl Fn(BuildProgress)) -> Result<Leftover, LoadError> {
+        let folded = Folded::default();
+        let options = self.pool.connect_options();
+        let mut load = pin!(load::load(&options, self.generation, &self.fold, last, &folded));
+        loop {
+            tokio::select! {
+                loaded = &mut load => return loaded,
+                () = tokio::time::sleep(TICK) => {
+                    progress(BuildProgress { phase: Phase::Loading, position: folded.get(), head: last });
+                }
+            }
+        }
+    }
+
+    /// Side by side: an index is made by one processor.
+    async fn index(&self, position: i64, progress: &impl Fn(BuildProgress)) -> sqlx::Result<()> {
+        progress(BuildProgress { phase: Phase::Indexing, position, head: position });
+        let part = async |part| {
+            let mut session = self.pool.connect_options().connect().await?;
+            self.generation.index(&mut session, part).await
+        };
+        tokio::try_join!(part("messages"), part("call_legs"), part("threads")).map(drop)
+    }
+
+    /// Folds what the load left to the live path.
+    async fn place(&mut self, leftover: Leftover) -> Result<(), RebuildError> {
+        let orphans: Vec<String> = leftover.orphans.into_iter().collect();
+        for orphans in orphans.chunks(LATE) {
+            let mut tx = self.session.begin().await?;
+            let touched = orphans.iter().cloned().collect();
+            conversations::refold(&mut tx, self.generation, &self.fold.ids, touched).await?;
+            tx.commit().await?;
+        }
+        for late in leftover.late.chunks(LATE) {
+            let events = log::read_at(&mut self.session, late).await?;
+            Projector::of(self.generation, self.pool.clone(), self.fold.clone()).place(&events).await?;
+        }
+        Ok(())
+    }
+
     /// Folds up to `target`, and not beyond.
     async fn catch_up(&self, target: i64, progress: &impl Fn(BuildProgress)) -> Result<i64, RebuildError> {
+        let mut projector = Projector::of(self.generation, self.pool.clone(), self.fold.clone());
         loop {
-            let mut tx = self.pool.begin().await?;
-            let position = self.fold_batch(&mut tx, target).await?;
-            tx.commit().await?;
-            progress(BuildProgress { position, head: target });
+            let position = projector.advance(target).await?.position;
+            progress(BuildProgress { phase: Phase::CatchingUp, position, head: target });
             if position >= target {
                 return Ok(position);
             }
         }
     }
 
-    async fn fold_batch(&self, tx: &mut PgConnection, target: i64) -> Result<i64, RebuildError> {
-        let checkpoint = self.generation.lock(tx).await?;
-        let events = log::read_after(tx, checkpoint.position, target, BATCH).await?;
-        // Positions have gaps; past the last event up to the target there is nothing to fold.
-        let reached = events.last().map_or(target, |event| event.position).max(checkpoint.position);
-        conversations::fold(tx, self.generation, &self.ids, &events).await?;
-        self.generation.advance(tx, reached).await?;
-        Ok(reached)
-    }
-
     /// Compares with the rows that serve, both at the position of live, inside one snapshot, while traffic
     /// flows: live stands still only while the build catches up with it.
     pub async fn diff(&self) -> Result<Diff, RebuildError> {
         let mut standing = self.pool.begin().await?;
-        let live = Generation::current(&mut standing).await?;
-        let position = live.lock(&mut standing).await?.position;
-        self.catch_up(position, &|_| {}).await?;
+        let (live, checkpoint) = Generation::lock_current(&mut standing).await?;
+        self.catch_up(checkpoint.position, &|_| {}).await?;
         let mut snapshot =
             self.pool.begin_with("begin transaction isolation level repeatable read read only").await?;
         // The first statement takes the snapshot; from here live may go on.
+        sqlx::query("set local work_mem = '128MB'").execute(&mut *snapshot).await?;
         sqlx::query("select 1").execute(&mut *snapshot).await?;
         standing.rollback().await?;
-        let mut diff = Diff { position, tables: Vec::new() };
-        for (table, key) in TABLES {
-            diff.tables.push(compare(&mut snapshot, live, self.generation, table, key).await?);
-        }
+        let diff = diff::compare(&mut snapshot, live, self.generation, checkpoint.position).await?;
         snapshot.rollback().await?;
         Ok(diff)
     }
 
     /// Moves the pointer in one short transaction: the last bounded catch-up, the pointer, done. The generation
-    /// that served is kept, for requests that still read it, until the next rebuild or [`drop_previous`].
-    pub async fn swap(self) -> Result<i64, RebuildError> {
-        // Outside the lock first, so that little is left to do inside it.
-        let head = log::last_position(&mut *self.pool.acquire().await?).await?;
-        self.catch_up(head, &|_| {}).await?;
-        let mut tx = self.pool.begin().await?;
-        let live = Generation::current(&mut tx).await?;
-        let target = live.lock(&mut tx).await?.position;
-        let mut position = self.fold_batch(&mut tx, target).await?;
-        while position < target {
-            position = self.fold_batch(&mut tx, target).await?;
+    /// that served is kept for requests that still read it, until its grace period is over or [`drop_previous`].
+    pub async fn swap(mut self) -> Result<i64, RebuildError> {
+        let position = loop {
+            // Outside the lock first, so that little is left to do inside it.
+            let live = Generation::current(&mut self.session).await?.checkpoint(&mut self.session).await?;
+            let position = self.catch_up(live.position, &|_| {}).await?;
+            let mut tx = self.pool.begin().await?;
+            let (_, live) = Generation::lock_current(&mut tx).await?;
+            let events = log::read_after(&mut tx, position, live.position, LAST).await?;
+            let all = events.last().is_none_or(|last| last.position == live.position)
+                || i64::try_from(events.len()).is_ok_and(|count| count < LAST);
+            if !all {
+                continue;
+            }
+            match conversations::fold(&mut tx, self.generation, &self.fold, &events).await {
+                // The next catch-up finds it and sets it aside.
+                Err(error) if error.is_poison() => continue,
+                folded => folded?,
+            }
+            self.generation.advance(&mut tx, live.position).await?;
+            self.generation.publish(&mut tx).await?;
+            tx.commit().await?;
+            break live.position;
+        };
+        if !Generation::point_views(&mut self.session).await? {
+            tracing::info!("somebody reads through the views for psql; they follow when that has ended");
         }
-        self.generation.publish(&mut tx).await?;
-        tx.commit().await?;
         release(self.session).await?;
         Ok(position)
     }
@@ -203,47 +245,53 @@ impl Build {
 /// error unless the tables were built by another version of the fold, whose differences are the point.
 pub async fn rebuild(
     pool: &PgPool,
-    ids: &IdKey,
+    fold: impl Into<Fold>,
     progress: impl Fn(BuildProgress),
 ) -> Result<i64, RebuildError> {
+    let fold = fold.into();
     let same_fold = {
         let mut connection = pool.acquire().await?;
         let live = Generation::current(&mut connection).await?;
-        live.checkpoint(&mut connection).await?.fold_version == FOLD_VERSION
+        live.checkpoint(&mut connection).await?.fold_version == fold.version
     };
-    let build = Build::run(pool.clone(), ids.clone(), progress).await?;
+    let build = Build::run(pool.clone(), fold, &progress).await?;
+    let position = build.generation.checkpoint(&mut *pool.acquire().await?).await?.position;
     if same_fold {
+        progress(BuildProgress { phase: Phase::Comparing, position, head: position });
         let diff = build.diff().await?;
         if !diff.is_empty() {
             build.discard().await?;
             return Err(RebuildError::Differs { rows: diff.rows() });
         }
     }
+    progress(BuildProgress { phase: Phase::ChangingOver, position, head: position });
     build.swap().await
 }
 
 /// What a rebuild would change: builds, compares, and drops the build.
 pub async fn dry_run(
     pool: &PgPool,
-    ids: &IdKey,
+    fold: impl Into<Fold>,
     progress: impl Fn(BuildProgress),
 ) -> Result<Diff, RebuildError> {
-    let build = Build::run(pool.clone(), ids.clone(), progress).await?;
+    let build = Build::run(pool.clone(), fold, &progress).await?;
     let diff = build.diff().await;
     build.discard().await?;
     diff
 }
 
-/// Drops the generation that served before the current one.
+/// Drops the generations that served before the current one.
 pub async fn drop_previous(pool: &PgPool) -> Result<(), RebuildError> {
     let mut session = exclusive(pool).await?;
-    Generation::drop_previous(&mut session).await?;
-    Ok(release(session).await?)
+    let all = Generation::point_views(&mut session).await?
+        && Generation::drop_retired(&mut session, Duration::ZERO).await?;
+    release(session).await?;
+    if all { Ok(()) } else { Err(RebuildError::StillRead) }
 }
 
 /// A session with the lock that keeps rebuilds, dry runs and verifications apart until it is closed.
 async fn exclusive(pool: &PgPool) -> Result<PgConnection, RebuildError> {
-    let mut session = pool.acquire().await?.detach();
+    let mut session = pool.connect_options().connect().await?;
     let ours: bool =
         sqlx::query_scalar("select pg_try_advisory_lock(append_lock() + 2)").fetch_one(&mut session).await?;
     if ours { Ok(session) } else { Err(RebuildError::AlreadyRunning) }
@@ -253,32 +301,4 @@ async fn exclusive(pool: &PgPool) -> Result<PgConnection, RebuildError> {
 async fn release(mut session: PgConnection) -> sqlx::Result<()> {
     sqlx::query("select pg_advisory_unlock(append_lock() + 2)").execute(&mut session).await?;
     session.close().await
-}
-
-async fn compare(
-    connection: &mut PgConnection,
-    live: Generation,
-    rebuilt: Generation,
-    table: &'static str,
-    key: &str,
-) -> sqlx::Result<TableDiff> {
-    let differing = format!(
-        "{live}.{table} as served full join {rebuilt}.{table} as built using ({key})
-          where to_jsonb(served) is distinct from to_jsonb(built)"
-    );
-    let (added, removed, changed): (i64, i64, i64) = sqlx::query_as(&format!(
-        "select count(*) filter (where served.{key} is null), count(*) filter (where built.{key} is null),
-                count(*) filter (where served.{key} = built.{key})
-           from {differing}"
-    ))
-    .fetch_one(&mut *connection)
-    .await?;
-    let samples = sqlx::query_as(&format!(
-        "select {key}::text as key, to_jsonb(served) as live, to_jsonb(built) as rebuilt
-           from {differing} order by {key} limit $1"
-    ))
-    .bind(SAMPLES)
-    .fetch_all(connection)
-    .await?;
-    Ok(TableDiff { table, added, removed, changed, samples })
 }

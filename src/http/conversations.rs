@@ -215,7 +215,7 @@ fn leg(row: &Message) -> Value {
             "recording_url": row.recording_url,
             "price": row.price.map(|price| price.to_string()),
             "price_unit": row.price_unit,
-            "answered_by": row.metadata.get("answered_by"),
+            "answered_by": row.metadata.answered_by,
             "start_time": iso(row.start_time),
             "answered_at": row.answered_at.map(iso),
             "end_time": row.end_time.map(iso),

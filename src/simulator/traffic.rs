@@ -113,12 +113,7 @@ async fn in_flight(
     settle(pool, &mut progress).await?;
     let messages = Snapshot::open(pool).await?.unfinished().await?;
     let legs = messages.into_iter().map(|message| LegInFlight {
-        direction: message
-            .metadata
-            .get("twilio_direction")
-            .and_then(|direction| direction.as_str())
-            .unwrap_or("inbound")
-            .to_owned(),
+        direction: message.metadata.0.twilio_direction.unwrap_or_else(|| "inbound".to_owned()),
         call_sid: message.twilio_sid,
         parent_call_sid: message.parent_call_sid,
         from: message.from_number,

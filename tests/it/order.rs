@@ -13,7 +13,7 @@ use cqrs_es::Aggregate;
 use domain::call::Call;
 use domain::direction::Lines;
 use domain::phone::PhoneNumber;
-use projections::conversations;
+use projections::conversations::{self, Fold};
 use projections::generation::Generation;
 use projections::ids::IdKey;
 use projections::log::StoredEvent;
@@ -114,7 +114,7 @@ async fn outcome(
                 call.apply(event);
             }
         }
-        conversations::fold(&mut tx, generation, &ids, &events).await.unwrap();
+        conversations::fold(&mut tx, generation, &Fold::from(&ids), &events).await.unwrap();
     }
     let rows = rows(&mut tx, generation).await;
     tx.rollback().await.unwrap();
@@ -131,7 +131,7 @@ async fn rows(connection: &mut PgConnection, generation: Generation) -> Rows {
         ("totals", "name"),
     ] {
         let query = format!(
-            "select to_jsonb(r) - 'created_at' - 'updated_at' from {generation}.{table} r order by {key}"
+            "select to_jsonb(r) - 'created_at' - 'updated_at' - 'former_parties' from {generation}.{table} r order by {key}"
         );
         rows.insert(table, sqlx::query_scalar(&query).fetch_all(&mut *connection).await.unwrap());
     }

@@ -103,7 +103,7 @@ async fn two_at_once_exclude_one_another_and_what_a_killed_one_left_is_dropped()
     calls(&callbook, 0, 3).await;
     callbook.settled().await;
     let ids = callbook.ids().await;
-    let running = rebuild::Build::run(callbook.pool.clone(), ids.clone(), |_| {}).await.unwrap();
+    let running = rebuild::Build::run(callbook.pool.clone(), &ids, |_| {}).await.unwrap();
     let second = rebuild::dry_run(&callbook.pool, &ids, |_| {}).await;
     assert!(matches!(second, Err(RebuildError::AlreadyRunning)), "{second:?}");
     // Killed: its session ends, its schema stays.

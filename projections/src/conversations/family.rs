@@ -15,7 +15,7 @@ use super::leg::Leg;
 
 /// The legs of one call from end to end.
 #[derive(Debug)]
-pub(super) struct Family<'a> {
+pub(crate) struct Family<'a> {
     /// The SID of the topmost call, seen or not.
     pub key: &'a str,
     /// The root, once it has been announced.
@@ -31,7 +31,7 @@ const NO_PARTY: &str = "no external party";
 
 /// What a leg came to, seen together with its family. Durations are seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reached {
+pub(crate) struct Reached {
     pub status: CallStatus,
     /// Answered, and connected to the other side.
     pub connected: bool,
@@ -42,7 +42,7 @@ pub(super) struct Reached {
 
 /// What the whole call came to. Durations are seconds, unknown until the call has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Merged {
+pub(crate) struct Merged {
     pub display_status: CallStatus,
     pub live: bool,
     pub missed: bool,
@@ -170,7 +170,7 @@ impl<'a> Family<'a> {
 }
 
 /// Seconds of the whole call that were not spent talking.
-pub(super) fn wait_time(total: Option<i32>, talk: Option<i32>) -> Option<i32> {
+pub(crate) fn wait_time(total: Option<i32>, talk: Option<i32>) -> Option<i32> {
     Some(total?.saturating_sub(talk?).max(0))
 }
 

@@ -17,7 +17,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::rows::{self, Table};
+use super::rows::{self, row};
 use crate::generation::Generation;
 
 /// A row of `call_legs`. Durations are seconds, `queue_time` milliseconds, times UTC.
@@ -32,6 +32,8 @@ pub struct Leg {
     pub party_kind: Option<String>,
     pub party_display: Option<String>,
     pub party_country: Option<String>,
+    /// The natural keys of the parties that it was put down to before.
+    pub former_parties: Vec<String>,
     pub rule: Option<String>,
     pub twilio_direction: Option<String>,
     pub from_number: Option<String>,
@@ -66,51 +68,53 @@ pub struct Leg {
     pub updated_at: OffsetDateTime,
 }
 
-pub(super) const TABLE: Table = Table {
-    name: "call_legs",
-    key: "call_sid",
-    columns: &[
-        "call_sid",
-        "root_call_sid",
-        "parent_call_sid",
-        "announced",
-        "direction",
-        "party_key",
-        "party_kind",
-        "party_display",
-        "party_country",
-        "rule",
-        "twilio_direction",
-        "from_number",
-        "from_display",
-        "from_malformed",
-        "to_number",
-        "to_display",
-        "to_malformed",
-        "forwarded_from",
-        "caller_name",
-        "status",
-        "provisional",
-        "started_at",
-        "answered_at",
-        "ended_at",
-        "duration",
-        "price",
-        "price_unit",
-        "answered_by",
-        "queue_time",
-        "last_event_time",
-        "dials",
-        "recordings",
-        "frozen",
-        "created_at",
-        "updated_at",
-    ],
-};
+row!(
+    Leg,
+    "call_legs",
+    call_sid,
+    [
+        call_sid,
+        root_call_sid,
+        parent_call_sid,
+        announced,
+        direction,
+        party_key,
+        party_kind,
+        party_display,
+        party_country,
+        former_parties,
+        rule,
+        twilio_direction,
+        from_number,
+        from_display,
+        from_malformed,
+        to_number,
+        to_display,
+        to_malformed,
+        forwarded_from,
+        caller_name,
+        status,
+        provisional,
+        started_at,
+        answered_at,
+        ended_at,
+        duration,
+        price,
+        price_unit,
+        answered_by,
+        queue_time,
+        last_event_time,
+        dials,
+        recordings,
+        frozen,
+        created_at,
+        updated_at,
+    ]
+);
 
 impl Leg {
     /// The leg before its first event.
-    fn unknown(call_sid: &str, recorded_at: OffsetDateTime) -> Self {
+    pub(crate) fn unknown(call_sid: &str, recorded_at: OffsetDateTime) -> Self {
         Self {
             call_sid: call_sid.to_owned(),
             root_call_sid: call_sid.to_owned(),
@@ -121,6 +125,7 @@ impl Leg {
             party_kind: None,
             party_display: None,
             party_country: None,
+            former_parties: Vec::new(),
             rule: None,
             twilio_direction: None,
             from_number: None,
@@ -150,20 +155,14 @@ impl Leg {
         }
     }
 
-    /// Folds the next event of this call into its row.
-    pub(super) fn fold(
-        row: &mut Option<Self>,
-        call_sid: &str,
-        event: CallEvent,
-        recorded_at: OffsetDateTime,
-    ) {
-        let leg = row.get_or_insert_with(|| Self::unknown(call_sid, recorded_at));
-        leg.updated_at = recorded_at;
-        leg.frozen |= matches!(event, CallEvent::Frozen(_));
+    /// Folds the next event of this call.
+    pub(crate) fn apply(&mut self, event: CallEvent, recorded_at: OffsetDateTime) {
+        self.updated_at = recorded_at;
+        self.frozen |= matches!(event, CallEvent::Frozen(_));
         let change = event.into_change();
-        leg.learn(change.facts);
+        self.learn(change.facts);
         if let Some(classification) = change.classification {
-            leg.classify(classification);
+            self.classify(classification);
         }
     }
 
@@ -205,8 +204,14 @@ impl Leg {
         let Classification { direction, party, rule } = classification;
         self.announced = true;
         self.direction = Some(direction.as_str().to_owned());
-        self.rule = serde_json::to_value(rule).ok().and_then(|name| name.as_str().map(str::to_owned));
-        self.party_key = party.as_ref().map(Party::key);
+        self.rule = Some(rule.as_str().to_owned());
+        let key = party.as_ref().map(Party::key);
+        if let Some(former) = self.party_key.take().filter(|former| Some(former) != key.as_ref())
+            && !self.former_parties.contains(&former)
+        {
+            self.former_parties.push(former);
+        }
+        self.party_key = key;
         self.party_display = party.as_ref().map(Party::display);
         self.party_kind = party.as_ref().map(|party| party.kind().to_owned());
         self.party_country = match &party {
@@ -215,7 +220,7 @@ impl Leg {
         };
     }
 
-    pub(super) fn status(&self) -> CallStatus {
+    pub(crate) fn status(&self) -> CallStatus {
         self.status.as_deref().and_then(CallStatus::parse).unwrap_or(CallStatus::Queued)
     }
 
@@ -246,7 +251,7 @@ pub(super) async fn load(
     generation: Generation,
     call_sids: &[&str],
 ) -> sqlx::Result<Vec<Leg>> {
-    rows::load(connection, generation, &TABLE, "call_sid", call_sids).await
+    rows::load(connection, generation, "call_sid", call_sids).await
 }
 
 pub(super) async fn load_families(
@@ -254,7 +259,7 @@ pub(super) async fn load_families(
     generation: Generation,
     root_call_sids: &[&str],
 ) -> sqlx::Result<Vec<Leg>> {
-    rows::load(connection, generation, &TABLE, "root_call_sid", root_call_sids).await
+    rows::load(connection, generation, "root_call_sid", root_call_sids).await
 }
 
 fn replace<T>(known: &mut Option<T>, reported: Option<T>) {

@@ -2,13 +2,13 @@
 
 use domain::call::CallStatus;
 use rust_decimal::Decimal;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::family::{Family, Merged, wait_time};
 use super::leg::Leg;
-use super::rows::Table;
+use super::rows::row;
 use crate::ids::IdKey;
 
 /// A row of `messages`. Durations are seconds, times UTC.
@@ -42,7 +42,7 @@ pub struct Message {
     pub end_time: Option<OffsetDateTime>,
     pub recording_sid: Option<String>,
     pub recording_url: Option<String>,
-    pub metadata: Value,
+    pub metadata: Json<Metadata>,
     #[serde(with = "time::serde::rfc3339::option")]
     pub last_event_time: Option<OffsetDateTime>,
     pub is_final: bool,
@@ -55,44 +55,77 @@ pub struct Message {
     pub updated_at: OffsetDateTime,
 }
 
-pub(crate) const TABLE: Table = Table {
-    name: "messages",
-    key: "id",
-    columns: &[
-        "id",
-        "conversation_id",
-        "twilio_sid",
-        "root_call_sid",
-        "parent_call_sid",
-        "entry",
-        "live",
-        "hidden_reason",
-        "direction",
-        "status",
-        "display_status",
-        "missed",
-        "from_number",
-        "to_number",
-        "duration",
-        "total_duration",
-        "talk_time",
-        "wait_time",
-        "price",
-        "price_unit",
-        "start_time",
-        "answered_at",
-        "end_time",
-        "recording_sid",
-        "recording_url",
-        "metadata",
-        "last_event_time",
-        "is_final",
-        "finalized_at",
-        "sync_state",
-        "created_at",
-        "updated_at",
-    ],
-};
+/// `messages.metadata`: the fields of seeds 000 and 001 under the names that each has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metadata {
+    pub actual_direction: String,
+    pub answered_by: Option<String>,
+    pub call_sid: String,
+    pub caller_name: Option<String>,
+    pub display_status: CallStatus,
+    pub duration: Option<i32>,
+    pub forwarded_from: Option<String>,
+    pub from: String,
+    pub from_number: String,
+    #[serde(rename = "hasParent")]
+    pub has_parent: bool,
+    pub merged_from_parent: bool,
+    pub missed: bool,
+    pub parent_call_sid: Option<String>,
+    pub queue_time: Option<i32>,
+    pub recording_url: Option<String>,
+    pub status: CallStatus,
+    pub talk_time: Option<i32>,
+    pub to: String,
+    pub to_number: String,
+    pub total_duration: Option<i32>,
+    /// Seed 000 has it under both spellings.
+    #[serde(rename = "twilioDirection")]
+    pub twilio_direction_again: Option<String>,
+    pub twilio_direction: Option<String>,
+    pub twilio_status: Option<String>,
+    pub wait_time: Option<i32>,
+}
+
+row!(
+    Message,
+    "messages",
+    id,
+    [
+        id,
+        conversation_id,
+        twilio_sid,
+        root_call_sid,
+        parent_call_sid,
+        entry,
+        live,
+        hidden_reason,
+        direction,
+        status,
+        display_status,
+        missed,
+        from_number,
+        to_number,
+        duration,
+        total_duration,
+        talk_time,
+        wait_time,
+        price,
+        price_unit,
+        start_time,
+        answered_at,
+        end_time,
+        recording_sid,
+        recording_url,
+        metadata,
+        last_event_time,
+        is_final,
+        finalized_at,
+        sync_state,
+        created_at,
+        updated_at,
+    ]
+);
 
 /// What a family makes of one of its legs, where it differs between root, child and orphan.
 struct Role {
@@ -107,7 +140,7 @@ struct Role {
 }
 
 /// The messages of a family: one a leg, in the order of the legs.
-pub(super) fn messages(family: &Family<'_>, ids: &IdKey) -> Vec<Message> {
+pub(crate) fn messages(family: &Family<'_>, ids: &IdKey) -> Vec<Message> {
     let merged = family.root.map(|root| (root, family.merged(root)));
     let conversation_id = match family.hidden_reason() {
         Some(_) => None,
@@ -190,31 +223,31 @@ fn message(family: &Family<'_>, leg: &Leg, role: Role, conversation_id: Option<i
         leg.created_at
     };
     let updated_at = family.legs().map(|leg| leg.updated_at).max().unwrap_or(leg.updated_at);
-    let metadata = json!({
-        "actual_direction": direction,
-        "answered_by": leg.answered_by,
-        "call_sid": leg.call_sid,
-        "caller_name": leg.caller_name,
-        "display_status": role.display_status,
-        "duration": reached.duration,
-        "forwarded_from": leg.forwarded_from,
-        "from": from,
-        "from_number": from,
-        "hasParent": leg.parent_call_sid.is_some(),
-        "merged_from_parent": role.merged_from_parent,
-        "missed": role.missed,
-        "parent_call_sid": leg.parent_call_sid,
-        "queue_time": leg.queue_time,
-        "recording_url": recording_url,
-        "status": reached.status,
-        "talk_time": role.talk_time,
-        "to": to,
-        "to_number": to,
-        "total_duration": role.total_duration,
-        "twilioDirection": leg.twilio_direction,
-        "twilio_direction": leg.twilio_direction,
-        "twilio_status": leg.status,
-        "wait_time": role.wait_time,
+    let metadata = Json(Metadata {
+        actual_direction: direction.clone(),
+        answered_by: leg.answered_by.clone(),
+        call_sid: leg.call_sid.clone(),
+        caller_name: leg.caller_name.clone(),
+        display_status: role.display_status,
+        duration: reached.duration,
+        forwarded_from: leg.forwarded_from.clone(),
+        from: from.clone(),
+        from_number: from.clone(),
+        has_parent: leg.parent_call_sid.is_some(),
+        merged_from_parent: role.merged_from_parent,
+        missed: role.missed,
+        parent_call_sid: leg.parent_call_sid.clone(),
+        queue_time: leg.queue_time,
+        recording_url: recording_url.clone(),
+        status: reached.status,
+        talk_time: role.talk_time,
+        to: to.clone(),
+        to_number: to.clone(),
+        total_duration: role.total_duration,
+        twilio_direction_again: leg.twilio_direction.clone(),
+        twilio_direction: leg.twilio_direction.clone(),
+        twilio_status: leg.status.clone(),
+        wait_time: role.wait_time,
     });
     Message {
         id: ids.message(&leg.call_sid),

@@ -171,17 +171,18 @@ impl Story {
     /// The legs that the decided events make. The log records one event a second, from the story's start.
     fn legs(&self) -> HashMap<String, Leg> {
         let mut calls: BTreeMap<u32, Call> = BTreeMap::new();
-        let mut rows: BTreeMap<u32, Option<Leg>> = BTreeMap::new();
+        let mut rows: BTreeMap<u32, Leg> = BTreeMap::new();
         let mut recorded_at = at(0);
         for (n, command) in &self.0 {
-            let (call, row) = (calls.entry(*n).or_default(), rows.entry(*n).or_default());
+            let call = calls.entry(*n).or_default();
             for event in call.decide(command.clone()).unwrap() {
                 call.apply(event.clone());
-                Leg::fold(row, sid(*n).as_str(), event, recorded_at);
+                let leg = rows.entry(*n).or_insert_with(|| Leg::unknown(sid(*n).as_str(), recorded_at));
+                leg.apply(event, recorded_at);
                 recorded_at += Duration::SECOND;
             }
         }
-        rows.into_values().flatten().map(|leg| (leg.call_sid.clone(), leg)).collect()
+        rows.into_values().map(|leg| (leg.call_sid.clone(), leg)).collect()
     }
 
     /// The messages of all families, in the order of families and legs.

@@ -30,9 +30,9 @@ fn a_child_inherits_its_parents_duration_as_the_total() {
     assert_eq!((child.talk_time, child.wait_time), (Some(21), Some(8)));
     assert_eq!(child.root_call_sid, sid(0).as_str());
     assert_eq!(child.conversation_id, answered().entry().conversation_id);
-    assert_eq!(child.metadata["merged_from_parent"], true);
-    assert_eq!(child.metadata["hasParent"], true);
-    assert_eq!(child.metadata["talk_time"], 21);
+    assert!(child.metadata.merged_from_parent);
+    assert!(child.metadata.has_parent);
+    assert_eq!(child.metadata.talk_time, Some(21));
 }
 
 #[test]

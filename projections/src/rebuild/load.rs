@@ -1,0 +1,455 @@
+//! Fills the empty tables of a generation from the log, at the speed at which PostgreSQL takes rows.
+//!
+//! The log is read in two ranges at once, by binary copies in order of position. Each reader folds in memory
+//! and hands on a family as soon as it is finished, so that memory does not grow with the log; the rows go
+//! into the tables by binary copies too. What a reader cannot place (an event of a call that began before its
+//! range, or whose family has been handed on) is *late*: its position is noted, and the live path folds it
+//! when the tables stand.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use futures::{StreamExt, TryStreamExt};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, PgConnection};
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::conversations::family::Family;
+use crate::conversations::rows::{self, Row};
+use crate::conversations::thread::{Part, PartyOf, Sums};
+use crate::conversations::{Fold, Leg, Message, is_poison, message};
+use crate::copy::{Malformed, Tuples};
+use crate::generation::Generation;
+use crate::log::{self, CopiedEvent};
+
+/// Ranges of the log that are read at once.
+const READERS: i64 = 2;
+/// Legs that a reader keeps because something may still be said about them. Beyond it, the families that were
+/// finished the longest ago are handed on.
+const KEPT: usize = 20_000;
+/// Bytes that are handed to a copy at a time, and how many such chunks may wait for it.
+const CHUNK: usize = 128 * 1024;
+const CHUNKS: usize = 4;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    #[error("the database sent a copy that cannot be read")]
+    Malformed(#[from] Malformed),
+    /// The other side has the reason.
+    #[error("a copy ended before its time")]
+    CutOff,
+}
+
+impl LoadError {
+    /// Whether a row is at fault.
+    pub(super) fn is_poison(&self) -> bool {
+        matches!(self, Self::Database(error) if is_poison(error))
+    }
+}
+
+/// What is left to the live path, which needs the indexes.
+#[derive(Debug, Default)]
+pub(super) struct Leftover {
+    /// Positions of events whose call was handed on before, in order.
+    pub late: Vec<i64>,
+    /// Calls whose family's topmost leg was not at hand.
+    pub orphans: BTreeSet<String>,
+}
+
+/// How many events have been folded so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Folded(Arc<AtomicI64>);
+
+impl Folded {
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Folds the log up to `last` into the tables of `generation`.
+pub(super) async fn load(
+    options: &PgConnectOptions,
+    generation: Generation,
+    fold: &Fold,
+    last: i64,
+    folded: &Folded,
+) -> Result<Leftover, LoadError> {
+    let legs = Copy::start::<Leg>(options, generation).await?;
+    let messages = Copy::start::<Message>(options, generation).await?;
+    let mut readers = JoinSet::new();
+    for range in ranges(last) {
+        let output = Output::new(&legs, &messages);
+        let reader = Reader::new(fold.clone(), output, folded.clone());
+        readers.spawn(reader.read(options.clone(), range));
+    }
+    let mut rest = Rest::new(Output::new(&legs, &messages));
+    let mut cut_off = None;
+    while let Some(read) = readers.join_next().await {
+        match read.map_err(|_| LoadError::CutOff).flatten() {
+            Ok((from, reader)) => rest.take(from, reader),
+            Err(error) => cut_off = cut_off.or(Some(error)),
+        }
+    }
+    let leftover = match cut_off {
+        None => Ok(rest.write(fold).await?),
+        Some(error) => {
+            drop(rest);
+            Err(error)
+        }
+    };
+    // Why a copy ended is what a reader that was cut off by it does not know.
+    let written = (legs.finish().await, messages.finish().await);
+    let (leftover, threads) = match (leftover, written) {
+        (_, (Err(error), _) | (_, Err(error))) => return Err(error.into()),
+        (Err(error), _) => return Err(error),
+        (Ok(all), _) => all,
+    };
+    write_threads(options, generation, fold, threads).await?;
+    Ok(leftover)
+}
+
+/// The log up to `last`, cut into ranges of positions: after the first, up to the second.
+fn ranges(last: i64) -> Vec<(i64, i64)> {
+    (0..READERS).map(|n| (last * n / READERS, last * (n + 1) / READERS)).collect()
+}
+
+/// A copy into one table.
+struct Copy {
+    chunks: mpsc::Sender<Tuples>,
+    task: JoinHandle<sqlx::Result<()>>,
+}
+
+impl Copy {
+    async fn start<R: Row>(options: &PgConnectOptions, generation: Generation) -> sqlx::Result<Self> {
+        let mut session = options.connect().await?;
+        let (chunks, mut waiting) = mpsc::channel::<Tuples>(CHUNKS);
+        let statement = R::TABLE.copy_in(generation);
+        let task = tokio::spawn(async move {
+            let mut copy = session.copy_in_raw(&statement).await?;
+            copy.send(Tuples::first().bytes()).await?;
+            while let Some(tuples) = waiting.recv().await {
+                copy.send(tuples.bytes()).await?;
+            }
+            let mut end = Tuples::default();
+            end.end();
+            copy.send(end.bytes()).await?;
+            copy.finish().await.map(drop)
+        });
+        Ok(Self { chunks, task })
+    }
+
+    async fn finish(self) -> sqlx::Result<()> {
+        drop(self.chunks);
+        self.task.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+    }
+}
+
+/// Rows on their way into the copies.
+struct Output {
+    legs: Pipe,
+    messages: Pipe,
+}
+
+struct Pipe {
+    tuples: Tuples,
+    chunks: mpsc::Sender<Tuples>,
+}
+
+impl Pipe {
+    fn new(copy: &Copy) -> Self {
+        Self { tuples: Tuples::default(), chunks: copy.chunks.clone() }
+    }
+
+    fn put(&mut self, row: &impl Row) -> Result<(), LoadError> {
+        row.put(&mut self.tuples).map_err(|error| sqlx::Error::Encode(error).into())
+    }
+
+    async fn flush(&mut self, at: usize) -> Result<(), LoadError> {
+        if self.tuples.len() < at.max(1) {
+            return Ok(());
+        }
+        self.chunks.send(std::mem::take(&mut self.tuples)).await.map_err(|_| LoadError::CutOff)
+    }
+}
+
+impl Output {
+    fn new(legs: &Copy, messages: &Copy) -> Self {
+        Self { legs: Pipe::new(legs), messages: Pipe::new(messages) }
+    }
+
+    async fn flush(&mut self, at: usize) -> Result<(), LoadError> {
+        self.legs.flush(at).await?;
+        self.messages.flush(at).await
+    }
+}
+
+/// What the written families of each party come to.
+type ThreadSums = HashMap<i64, (PartyOf, Sums)>;
+
+fn add(threads: &mut ThreadSums, id: i64, party: PartyOf, sums: Sums) {
+    match threads.remove(&id) {
+        Some((known, so_far)) => threads.insert(id, (known, so_far.and(sums))),
+        None => threads.insert(id, (party, sums)),
+    };
+}
+
+/// Writes a family's messages, and adds its part to its thread.
+fn write_family(
+    family: &Family<'_>,
+    fold: &Fold,
+    output: &mut Output,
+    threads: &mut ThreadSums,
+) -> Result<(), LoadError> {
+    for message in message::messages(family, &fold.ids) {
+        output.messages.put(&message)?;
+        if let Some((part, party)) = Part::of(&message).zip(family.placed_by().and_then(PartyOf::leg)) {
+            add(threads, part.conversation_id, party, Sums::of(&part));
+        }
+    }
+    Ok(())
+}
+
+/// Folds one range of the log.
+struct Reader {
+    fold: Fold,
+    output: Output,
+    folded: Folded,
+    legs: HashMap<String, Leg>,
+    /// The legs at hand by the call that they name as their parent, or themselves.
+    families: HashMap<String, Siblings>,
+    /// Families in the order in which they were finished; an entry that is not the family's last is void.
+    finished: VecDeque<(i64, String)>,
+    threads: ThreadSums,
+    late: Vec<i64>,
+    /// Calls with an event that cannot be read: from there on, they are left to the live path.
+    held: HashSet<String>,
+}
+
+#[derive(Debug, Default)]
+struct Siblings {
+    call_sids: Vec<String>,
+    /// The position at which the family was last seen to be finished.
+    finished_at: i64,
+}
+
+/// How far a leg is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Going,
+    /// It has ended by Twilio's word; price and recordings may follow.
+    Ended,
+    /// Nothing more is to come.
+    Frozen,
+}
+
+impl Stage {
+    fn of(leg: &Leg) -> Self {
+        match () {
+            () if leg.frozen => Self::Frozen,
+            () if leg.announced && leg.status().is_final() && !leg.provisional => Self::Ended,
+            () => Self::Going,
+        }
+    }
+}
+
+impl Reader {
+    fn new(fold: Fold, output: Output, folded: Folded) -> Self {
+        Self {
+            fold,
+            output,
+            folded,
+            legs: HashMap::new(),
+            families: HashMap::new(),
+            finished: VecDeque::new(),
+            threads: HashMap::new(),
+            late: Vec::new(),
+            held: HashSet::new(),
+        }
+    }
+
+    async fn read(
+        mut self,
+        options: PgConnectOptions,
+        (after, last): (i64, i64),
+    ) -> Result<(i64, Self), LoadError> {
+        let mut session = options.connect().await?;
+        let mut copy = session.copy_out_raw(&log::copy_out(after, last)).await?;
+        while let Some(message) = copy.next().await {
+            let message = message?;
+            let Some(event) = CopiedEvent::read(&message)? else { break };
+            self.take(&event)?;
+            self.output.flush(CHUNK).await?;
+        }
+        // To the end of the protocol, which reports a failure that came after the last row.
+        while copy.try_next().await?.is_some() {}
+        self.output.flush(0).await?;
+        Ok((after, self))
+    }
+
+    fn take(&mut self, event: &CopiedEvent<'_>) -> Result<(), LoadError> {
+        self.folded.0.fetch_add(1, Ordering::Relaxed);
+        if event.aggregate_type != "call" {
+            return Ok(());
+        }
+        let call_sid = event.aggregate_id;
+        let is_new = !self.legs.contains_key(call_sid);
+        let began_elsewhere = is_new && event.sequence > 1;
+        if began_elsewhere || self.held.contains(call_sid) {
+            self.late.push(event.position);
+            return Ok(());
+        }
+        let Ok(change) = event.decode() else {
+            // The live path meets it again, knows why, and quarantines the call.
+            self.held.insert(call_sid.to_owned());
+            self.late.push(event.position);
+            return Ok(());
+        };
+        let names_parent = change.change().facts.parent_call_sid.is_some();
+        if is_new {
+            self.legs.insert(call_sid.to_owned(), Leg::unknown(call_sid, event.recorded_at));
+        }
+        let Some(leg) = self.legs.get_mut(call_sid) else { return Ok(()) };
+        let old_root = names_parent.then(|| leg.root_call_sid.clone()).filter(|_| !is_new);
+        self.fold.apply(leg, change, event.recorded_at);
+        let stage = Stage::of(leg);
+        if is_new || names_parent {
+            self.relate(call_sid, old_root);
+        }
+        if stage > Stage::Going {
+            self.see_to(call_sid, event.position)?;
+        }
+        Ok(())
+    }
+
+    /// Notes which family a leg belongs to, where that is new.
+    fn relate(&mut self, call_sid: &str, old_root: Option<String>) {
+        let Some(root) = self.legs.get(call_sid).map(|leg| leg.root_call_sid.as_str()) else { return };
+        if old_root.as_deref() == Some(root) {
+            return;
+        }
+        if let Some(left) = old_root.and_then(|root| self.families.get_mut(&root)) {
+            left.call_sids.retain(|sid| sid != call_sid);
+        }
+        self.families.entry(root.to_owned()).or_default().call_sids.push(call_sid.to_owned());
+    }
+
+    /// Hands on what is finished: this leg's family if nothing more is to come, else the oldest ones if there is
+    /// no more room.
+    fn see_to(&mut self, call_sid: &str, position: i64) -> Result<(), LoadError> {
+        let Some(root) = self.legs.get(call_sid).map(|leg| leg.root_call_sid.clone()) else { return Ok(()) };
+        match self.stage(&root) {
+            Stage::Going => {}
+            Stage::Frozen => self.hand_on(&root)?,
+            Stage::Ended => {
+                if let Some(family) = self.families.get_mut(&root) {
+                    family.finished_at = position;
+                }
+                self.finished.push_back((position, root));
+            }
+        }
+        while self.legs.len() > KEPT || self.finished.len() > KEPT {
+            let Some((position, root)) = self.finished.pop_front() else { break };
+            let is_last = self.families.get(&root).is_some_and(|family| family.finished_at == position);
+            if is_last && self.stage(&root) > Stage::Going {
+                self.hand_on(&root)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How far the least of a family is; a family whose root is not at hand goes on.
+    fn stage(&self, root: &str) -> Stage {
+        let Some(family) = self.families.get(root) else { return Stage::Going };
+        let with_root = self.legs.get(root).is_some_and(|leg| leg.root_call_sid == root && leg.announced);
+        let stages = family.call_sids.iter().map(|sid| match self.held.contains(sid) {
+            true => Stage::Going,
+            false => self.legs.get(sid).map_or(Stage::Going, Stage::of),
+        });
+        if with_root { stages.min().unwrap_or(Stage::Going) } else { Stage::Going }
+    }
+
+    fn hand_on(&mut self, root: &str) -> Result<(), LoadError> {
+        let Some(family) = self.families.remove(root) else { return Ok(()) };
+        let legs: HashMap<String, Leg> =
+            family.call_sids.into_iter().filter_map(|sid| self.legs.remove_entry(&sid)).collect();
+        for leg in legs.values() {
+            self.output.legs.put(leg)?;
+        }
+        for family in Family::assemble(&legs) {
+            write_family(&family, &self.fold, &mut self.output, &mut self.threads)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the readers have left in memory.
+struct Rest {
+    output: Output,
+    legs: HashMap<String, Leg>,
+    threads: ThreadSums,
+    /// By the beginning of the range.
+    late: Vec<(i64, Vec<i64>)>,
+}
+
+impl Rest {
+    fn new(output: Output) -> Self {
+        Self { output, legs: HashMap::new(), threads: HashMap::new(), late: Vec::new() }
+    }
+
+    fn take(&mut self, from: i64, reader: Reader) {
+        let Reader { legs, threads, late, .. } = reader;
+        self.legs.extend(legs);
+        for (id, (party, sums)) in threads {
+            add(&mut self.threads, id, party, sums);
+        }
+        self.late.push((from, late));
+    }
+
+    /// Writes all legs, and the families whose topmost leg is among them.
+    async fn write(mut self, fold: &Fold) -> Result<(Leftover, ThreadSums), LoadError> {
+        let mut leftover = Leftover::default();
+        for leg in self.legs.values() {
+            self.output.legs.put(leg)?;
+            self.output.flush(CHUNK).await?;
+        }
+        for family in Family::assemble(&self.legs) {
+            if family.root.is_some() {
+                write_family(&family, fold, &mut self.output, &mut self.threads)?;
+                self.output.flush(CHUNK).await?;
+            } else {
+                leftover.orphans.extend(family.legs().map(|leg| leg.call_sid.clone()));
+            }
+        }
+        self.output.flush(0).await?;
+        self.late.sort_unstable();
+        leftover.late = self.late.into_iter().flat_map(|(_, late)| late).collect();
+        Ok((leftover, self.threads))
+    }
+}
+
+/// Threads at a time; a party more is a few hundred bytes more.
+const THREADS: usize = 10_000;
+
+async fn write_threads(
+    options: &PgConnectOptions,
+    generation: Generation,
+    fold: &Fold,
+    threads: ThreadSums,
+) -> sqlx::Result<()> {
+    let mut session: PgConnection = options.connect().await?;
+    let total = i64::try_from(threads.len()).unwrap_or(i64::MAX);
+    let threads: Vec<(PartyOf, Sums)> = threads.into_values().collect();
+    for threads in threads.chunks(THREADS) {
+        let (conversations, contacts): (Vec<_>, Vec<_>) =
+            threads.iter().map(|(party, sums)| party.rows(&fold.ids, sums)).unzip();
+        let contacts: Vec<_> = contacts.into_iter().flatten().collect();
+        rows::insert(&mut session, generation, &conversations).await?;
+        rows::insert(&mut session, generation, &contacts).await?;
+    }
+    let query = format!("update {generation}.totals set rows = $1 where name = 'conversations'");
+    sqlx::query(&query).bind(total).execute(&mut session).await.map(drop)
+}
