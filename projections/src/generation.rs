@@ -94,6 +94,16 @@ impl Generation {
         Self::drop_unfinished(connection).await
     }
 
+    /// Notes who folds from now on.
+    pub(crate) async fn raise_epoch(self, connection: &mut PgConnection, epoch: i64) -> sqlx::Result<()> {
+        sqlx::query("update read_model_generations set epoch = $2 where generation = $1")
+            .bind(self.0)
+            .bind(epoch)
+            .execute(connection)
+            .await
+            .map(drop)
+    }
+
     pub(crate) async fn advance(self, connection: &mut PgConnection, position: i64) -> sqlx::Result<()> {
         sqlx::query("update read_model_generations set position = $2 where generation = $1")
             .bind(self.0)

@@ -3,11 +3,13 @@
 //! - [`log`] reads `call_events` by position; the database guarantees that position order is commit order.
 //! - [`generation`] names the tables of one build of the read side and its checkpoint.
 //! - [`conversations`] is the fold (legs, families, messages, threads) and [`queries`] what REST asks of it.
+//! - [`lag`] says how far it is behind.
 //! - [`runner`] keeps the current generation up with the log, and [`rebuild`] builds the next one beside it.
 
 pub mod conversations;
 pub mod generation;
 pub mod ids;
+pub mod lag;
 pub mod log;
 pub mod queries;
 pub mod rebuild;

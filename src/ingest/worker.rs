@@ -3,6 +3,8 @@
 //! A batch is loaded together: its rows, and the streams of its calls in one query. Each call becomes one
 //! unit of work, in which its rows are completed *with their outcome* beside the events. A row that fails by
 //! itself is tried again later and holds up no other.
+//!
+//! Of many callbooks on one database, the one that holds the worker lease does this, under the lease's epoch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,13 +18,14 @@ use projections::chain;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::inbox::Endpoint;
 use super::report;
 use crate::event_store::{
     CommitError, Committer, Done, DoneStatus, LoadError, NewEvent, StreamState, Unit, load_streams,
 };
+use crate::lease::Epoch;
 
 /// Rows in one batch at most.
 const BATCH: i64 = 500;
@@ -77,17 +80,28 @@ impl Worker {
         Self { pool, committer, lines: Arc::new(lines), wake }
     }
 
-    /// Works until it is dropped.
-    pub async fn run(self) {
+    /// Works while `lease` has an epoch, until it is dropped.
+    pub async fn run(self, mut lease: watch::Receiver<Option<Epoch>>) {
         let mut said = String::new();
         loop {
-            match self.work().await {
+            let Ok(epoch) = lease.wait_for(Option::is_some).await.map(|epoch| *epoch) else { return };
+            let Some(epoch) = epoch else { continue };
+            let worked = tokio::select! {
+                worked = self.work(epoch) => worked,
+                // What is with the committer is written or refused there, all or nothing.
+                Ok(()) = lease.changed() => continue,
+            };
+            match worked {
                 Ok(taken) => {
                     said.clear();
                     if taken == 0 {
                         // Either is reason enough to look again.
                         let _ = tokio::time::timeout(POLL, self.wake.notified()).await;
                     }
+                }
+                Err(WorkError::Commit(CommitError::Fenced)) => {
+                    tracing::warn!(lease.epoch = epoch, "another callbook works; epoch {epoch} is over");
+                    tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => {
                     let error = chain(&error);
@@ -102,7 +116,7 @@ impl Worker {
     }
 
     /// Decides the next batch; says how many rows it took.
-    async fn work(&self) -> Result<usize, WorkError> {
+    async fn work(&self, epoch: Epoch) -> Result<usize, WorkError> {
         let rows: Vec<Waiting> = sqlx::query_as(
             "select id, event_type, payload, received_at, retry_count, request_id
                from twilio_webhook_inbox
@@ -115,7 +129,7 @@ impl Worker {
         .fetch_all(&self.pool)
         .await?;
         let taken = rows.len();
-        let (by_call, meaningless) = self.read(rows);
+        let (by_call, meaningless) = self.read(epoch, rows);
         let sids: Vec<&str> = by_call.keys().map(CallSid::as_str).collect();
         let mut connection = self.pool.acquire().await?;
         let loaded = load_streams(&mut connection, &sids).await;
@@ -128,7 +142,7 @@ impl Worker {
         };
         let calls = by_call.into_iter().map(|(sid, reports)| {
             let state = streams.as_mut().map(|known| known.remove(sid.as_str()).unwrap_or_default());
-            self.decide_call(sid, reports, state)
+            self.decide_call(epoch, sid, reports, state)
         });
         let dead = async {
             match meaningless {
@@ -143,9 +157,9 @@ impl Worker {
     }
 
     /// Sorts the rows by call. Those that make no command are done already.
-    fn read(&self, rows: Vec<Waiting>) -> (BTreeMap<CallSid, Vec<Reported>>, Unit) {
+    fn read(&self, epoch: Epoch, rows: Vec<Waiting>) -> (BTreeMap<CallSid, Vec<Reported>>, Unit) {
         let mut by_call: BTreeMap<CallSid, Vec<Reported>> = BTreeMap::new();
-        let mut meaningless = Unit::default();
+        let mut meaningless = Unit { epoch: Some(epoch), ..Unit::default() };
         for row in rows {
             let read = match Endpoint::of_event_type(&row.event_type) {
                 Some(endpoint) => report::command(endpoint, &row.payload, row.received_at, &self.lines)
@@ -166,6 +180,7 @@ impl Worker {
     /// Decides the reports about one call and hands them to the committer; again where somebody was faster.
     async fn decide_call(
         &self,
+        epoch: Epoch,
         call_sid: CallSid,
         reports: Vec<Reported>,
         mut loaded: Option<StreamState>,
@@ -176,16 +191,16 @@ impl Worker {
                 None => match self.load(&call_sid).await {
                     Ok(state) => state,
                     Err(WorkError::Load(error @ LoadError::Event { .. })) => {
-                        return self.put_off(&call_sid, &reports, chain(&error)).await;
+                        return self.put_off(epoch, &call_sid, &reports, chain(&error)).await;
                     }
                     Err(error) => return Err(error),
                 },
             };
-            match self.committer.commit(decide(&call_sid, state, &reports)).await {
+            match self.committer.commit(decide(epoch, &call_sid, state, &reports)).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict) => {}
                 Err(error) if error.is_about_a_unit() => {
-                    return self.put_off(&call_sid, &reports, chain(&error)).await;
+                    return self.put_off(epoch, &call_sid, &reports, chain(&error)).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -201,6 +216,7 @@ impl Worker {
     /// Tries these rows again later, up to [`TRIES`] times.
     async fn put_off(
         &self,
+        epoch: Epoch,
         call_sid: &CallSid,
         reports: &[Reported],
         reason: String,
@@ -214,19 +230,22 @@ impl Worker {
         let tries: Vec<i32> = reports.iter().map(|report| report.row.retry_count + 1).collect();
         let waits: Vec<i64> = tries.iter().map(|tries| backoff(*tries)).collect();
         sqlx::query(
-            "update twilio_webhook_inbox as inbox
+            "with fence as materialized (select from worker_lease where epoch = $6 for key share)
+             update twilio_webhook_inbox as inbox
                 set processing_status = case when failed.tries >= $4 then 'dead_letter' else 'failed' end,
                     retry_count = failed.tries, error = $5,
                     next_attempt_at = clock_timestamp() + make_interval(secs => failed.wait),
                     processed_at = case when failed.tries >= $4 then clock_timestamp() end
                from unnest($1::bigint[], $2::integer[], $3::bigint[]) as failed (id, tries, wait)
-              where inbox.id = failed.id and inbox.processing_status in ('pending', 'failed')",
+              where inbox.id = failed.id and inbox.processing_status in ('pending', 'failed')
+                and exists (select from fence)",
         )
         .bind(&ids)
         .bind(&tries)
         .bind(&waits)
         .bind(TRIES)
         .bind(&reason)
+        .bind(epoch)
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -234,8 +253,8 @@ impl Worker {
 }
 
 /// One unit for one call: its rows in the order received, each with what came of it.
-fn decide(call_sid: &CallSid, mut state: StreamState, reports: &[Reported]) -> Unit {
-    let mut unit = Unit::default();
+fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState, reports: &[Reported]) -> Unit {
+    let mut unit = Unit { epoch: Some(epoch), ..Unit::default() };
     for Reported { row, command } in reports {
         match state.call.decide(command.clone()) {
             Ok(events) => {
