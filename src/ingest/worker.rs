@@ -65,8 +65,9 @@ struct Reported {
     command: CallCommand,
 }
 
+/// Why a batch was not worked off. What of it was not committed waits as before.
 #[derive(Debug, thiserror::Error)]
-enum WorkError {
+pub enum WorkError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -115,8 +116,8 @@ impl Worker {
         }
     }
 
-    /// Decides the next batch; says how many rows it took.
-    async fn work(&self, epoch: Epoch) -> Result<usize, WorkError> {
+    /// Decides the next batch under this epoch of the lease; says how many rows it took.
+    pub async fn work(&self, epoch: Epoch) -> Result<usize, WorkError> {
         let rows: Vec<Waiting> = sqlx::query_as(
             "select id, event_type, payload, received_at, retry_count, request_id
                from twilio_webhook_inbox
@@ -229,16 +230,19 @@ impl Worker {
         let ids: Vec<i64> = reports.iter().map(|report| report.row.id).collect();
         let tries: Vec<i32> = reports.iter().map(|report| report.row.retry_count + 1).collect();
         let waits: Vec<i64> = tries.iter().map(|tries| backoff(*tries)).collect();
-        sqlx::query(
-            "with fence as materialized (select from worker_lease where epoch = $6 for key share)
-             update twilio_webhook_inbox as inbox
-                set processing_status = case when failed.tries >= $4 then 'dead_letter' else 'failed' end,
-                    retry_count = failed.tries, error = $5,
-                    next_attempt_at = clock_timestamp() + make_interval(secs => failed.wait),
-                    processed_at = case when failed.tries >= $4 then clock_timestamp() end
-               from unnest($1::bigint[], $2::integer[], $3::bigint[]) as failed (id, tries, wait)
-              where inbox.id = failed.id and inbox.processing_status in ('pending', 'failed')
-                and exists (select from fence)",
+        let held: bool = sqlx::query_scalar(
+            "with fence as materialized (select from worker_lease where epoch = $6 for key share),
+             put_off as (
+                 update twilio_webhook_inbox as inbox
+                    set processing_status = case when failed.tries >= $4 then 'dead_letter' else 'failed' end,
+                        retry_count = failed.tries, error = $5,
+                        next_attempt_at = clock_timestamp() + make_interval(secs => failed.wait),
+                        processed_at = case when failed.tries >= $4 then clock_timestamp() end
+                   from unnest($1::bigint[], $2::integer[], $3::bigint[]) as failed (id, tries, wait)
+                  where inbox.id = failed.id and inbox.processing_status in ('pending', 'failed')
+                    and exists (select from fence)
+             )
+             select exists (select from fence)",
         )
         .bind(&ids)
         .bind(&tries)
@@ -246,9 +250,9 @@ impl Worker {
         .bind(TRIES)
         .bind(&reason)
         .bind(epoch)
-        .execute(&self.pool)
+        .fetch_one(&self.pool)
         .await?;
-        Ok(())
+        if held { Ok(()) } else { Err(CommitError::Fenced.into()) }
     }
 }
 
