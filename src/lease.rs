@@ -19,7 +19,7 @@ use serde::Serialize;
 use sqlx::{Connection, PgConnection, PgPool};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// What the lease changing hands raises. Work under an epoch that is over is refused.
 pub type Epoch = i64;
@@ -190,7 +190,7 @@ impl Session {
     /// Renews until that fails for too long, or somebody else has the lease; says which.
     async fn keep(&mut self, name: &str, epoch: Epoch, mut until: Instant) -> &'static str {
         loop {
-            sleep(EVERY).await;
+            sleep_until(until.min(Instant::now() + EVERY)).await;
             let asked = Instant::now();
             match timeout_at(until, self.renew(name, epoch)).await {
                 Ok(Ok(true)) => until = asked + RELIED_ON,

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::call::CallCommand;
 use domain::direction::Lines;
@@ -32,6 +32,11 @@ const BATCH: i64 = 500;
 /// How often the inbox is looked at although nobody said that it grew: another instance may have filled it,
 /// or a failed row's time may have come.
 const POLL: Duration = Duration::from_millis(200);
+/// How often the whole inbox is looked at, and how far back from the newest row it is in between. A transaction
+/// that stays open elsewhere in the database keeps every finished row in the index of those that wait, and
+/// without the bound each look would pass all of them.
+const WHOLE_LOOK: Duration = Duration::from_secs(1);
+const BACK: Duration = Duration::from_secs(10);
 /// How long to wait after the database failed.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Tries before a row is given up; with the backoff below, after about an hour and a half.
@@ -65,6 +70,36 @@ struct Reported {
     command: CallCommand,
 }
 
+/// What a batch was: how many rows, and when the last of them was received.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    rows: usize,
+    newest: Option<OffsetDateTime>,
+}
+
+/// From when on the inbox is looked at.
+#[derive(Debug, Default)]
+struct Looks {
+    newest: Option<OffsetDateTime>,
+    whole: Option<Instant>,
+}
+
+impl Looks {
+    /// Nothing where the whole inbox is due.
+    fn next(&mut self) -> Option<OffsetDateTime> {
+        if self.whole.is_none_or(|whole| whole.elapsed() >= WHOLE_LOOK) {
+            self.whole = Some(Instant::now());
+            return None;
+        }
+        self.newest.map(|newest| newest - BACK)
+    }
+
+    /// Not the newest of all: what came late, such as from the spool, is gone through from there on.
+    fn saw(&mut self, newest: Option<OffsetDateTime>) {
+        self.newest = newest.or(self.newest);
+    }
+}
+
 /// Why a batch was not worked off. What of it was not committed waits as before.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
@@ -84,18 +119,20 @@ impl Worker {
     /// Works while `lease` has an epoch, until it is dropped.
     pub async fn run(self, mut lease: watch::Receiver<Option<Epoch>>) {
         let mut said = String::new();
+        let mut looks = Looks::default();
         loop {
             let Ok(epoch) = lease.wait_for(Option::is_some).await.map(|epoch| *epoch) else { return };
             let Some(epoch) = epoch else { continue };
             let worked = tokio::select! {
-                worked = self.work(epoch) => worked,
+                worked = self.work_since(epoch, looks.next()) => worked,
                 // What is with the committer is written or refused there, all or nothing.
                 Ok(()) = lease.changed() => continue,
             };
             match worked {
                 Ok(taken) => {
                     said.clear();
-                    if taken == 0 {
+                    looks.saw(taken.newest);
+                    if taken.rows == 0 {
                         // Either is reason enough to look again.
                         let _ = tokio::time::timeout(POLL, self.wake.notified()).await;
                     }
@@ -118,18 +155,24 @@ impl Worker {
 
     /// Decides the next batch under this epoch of the lease; says how many rows it took.
     pub async fn work(&self, epoch: Epoch) -> Result<usize, WorkError> {
+        Ok(self.work_since(epoch, None).await?.rows)
+    }
+
+    async fn work_since(&self, epoch: Epoch, since: Option<OffsetDateTime>) -> Result<Taken, WorkError> {
         let rows: Vec<Waiting> = sqlx::query_as(
             "select id, event_type, payload, received_at, retry_count, request_id
                from twilio_webhook_inbox
               where processing_status in ('pending', 'failed')
+                and received_at >= coalesce($2, '-infinity')
                 and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
               order by received_at, id
               limit $1",
         )
         .bind(BATCH)
+        .bind(since)
         .fetch_all(&self.pool)
         .await?;
-        let taken = rows.len();
+        let taken = Taken { rows: rows.len(), newest: rows.last().map(|row| row.received_at) };
         let (by_call, meaningless) = self.read(epoch, rows);
         let sids: Vec<&str> = by_call.keys().map(CallSid::as_str).collect();
         let mut connection = self.pool.acquire().await?;
