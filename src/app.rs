@@ -14,7 +14,7 @@ use projections::runner::{Progress, Runner};
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +24,10 @@ use crate::http::router::router;
 use crate::http::stream::Broadcaster;
 use crate::ingest::{Inbox, Worker};
 use crate::installation::{self, InstallationError, Owner};
+use crate::lease::Lease;
 use crate::twilio::routing::Routing;
 use crate::twilio::twiml::Callbacks;
+use crate::wakeup::Wakeup;
 
 /// What every handler may use. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,6 +35,7 @@ pub struct AppState {
     pub pool: PgPool,
     pub inbox: Inbox,
     pub progress: watch::Receiver<Progress>,
+    pub lease: Lease,
     pub broadcaster: Broadcaster,
     pub routing: Arc<Routing>,
     pub callbacks: Arc<Callbacks>,
@@ -90,21 +93,32 @@ impl App {
 
         let runner = Runner::init(pool.clone(), &ids).await?;
         let progress = runner.progress();
-        let poke = runner.clone();
-        let committer = Committer::start(pool.clone(), move || poke.wake());
-        let arrived = Arc::new(Notify::new());
-        let knock = Arc::clone(&arrived);
-        let inbox = Inbox::start(pool.clone(), move || knock.notify_one());
+        let lease = Lease::new(pool.clone());
+        let wakeup = Arc::new(Wakeup::new(pool.clone(), lease.clone(), runner.clone()));
+        let appended = Arc::clone(&wakeup);
+        let committer = Committer::start(pool.clone(), move || appended.appended());
+        let stored = Arc::clone(&wakeup);
+        let inbox = Inbox::start(pool.clone(), move || stored.stored());
         let routing = routing(config);
-        let worker = Worker::new(pool.clone(), committer.clone(), routing.lines.clone(), arrived);
+        let worker = Worker::new(pool.clone(), committer.clone(), routing.lines.clone(), wakeup.worker());
         let broadcaster = Broadcaster::start(pool.clone(), progress.clone(), stopping.clone());
+        let (folding, working) = (lease.held(), lease.held());
         tasks.spawn(async move {
-            runner.run().await;
+            runner.run(folding).await;
             "the projection"
         });
         tasks.spawn(async move {
-            worker.run().await;
+            worker.run(working).await;
             "the inbox worker"
+        });
+        tasks.spawn(async move {
+            wakeup.run().await;
+            "the wake-up of other instances"
+        });
+        let holding = lease.clone();
+        tasks.spawn(async move {
+            holding.run().await;
+            "the worker lease"
         });
 
         advise(config, &routing);
@@ -113,6 +127,7 @@ impl App {
             pool,
             inbox,
             progress,
+            lease,
             broadcaster,
             routing: Arc::new(routing),
             callbacks: Arc::new(callbacks(&webhook_base_url)),
@@ -159,6 +174,9 @@ impl App {
             self.server.abort();
         }
         self.tasks.shutdown().await;
+        if let Err(error) = self.state.lease.release().await {
+            tracing::warn!(error = chain(&error), "the worker lease is kept until its time is out");
+        }
         self.state.pool.close().await;
     }
 }

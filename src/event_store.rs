@@ -6,27 +6,37 @@
 //! finds its place taken is taken out and told so; its owner decides again.
 
 mod calls;
+mod lock;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::lease::Epoch;
 pub use calls::{CallStore, LoadError, StreamState, load_streams};
+pub use lock::LockHolder;
 
 /// Units in one transaction at most.
 const BATCH: usize = 1_000;
 /// Units that may wait; whoever comes then waits for room.
 const QUEUE: usize = 4_096;
 
+const UNIQUE_VIOLATION: &str = "23505";
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// Raised by `commit_units` (migration 0007).
+const FENCED: &str = "CB001";
+
 /// What is written together or not at all.
 #[derive(Debug, Default)]
 pub struct Unit {
+    /// The worker's units are fenced by the epoch that they were decided under; nobody else's are.
+    pub epoch: Option<Epoch>,
     pub done: Vec<Done>,
     pub events: Vec<NewEvent>,
 }
@@ -73,6 +83,10 @@ pub struct NewEvent {
 pub enum CommitError {
     #[error("somebody else appended to the same stream first")]
     Conflict,
+    #[error("the worker lease has passed on since this was decided")]
+    Fenced,
+    #[error("the log could not be written: {0}")]
+    Locked(LockHolder),
     #[error("the log could not be written")]
     Database(#[source] Arc<sqlx::Error>),
     #[error("callbook is stopping")]
@@ -85,7 +99,7 @@ impl CommitError {
         match self {
             Self::Conflict => true,
             Self::Database(error) => is_about_the_rows(error),
-            Self::Stopping => false,
+            Self::Fenced | Self::Locked(_) | Self::Stopping => false,
         }
     }
 }
@@ -124,13 +138,11 @@ impl Committer {
 async fn write_all(pool: PgPool, mut waiting: mpsc::Receiver<Queued>, committed: impl Fn()) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let (units, taken) = without_rivals(std::mem::take(&mut batch));
-        for (_, answer) in taken {
-            // Whoever asked may have gone away; the unit was not written either way.
-            let _ = answer.send(Err(CommitError::Conflict));
-        }
+        let (units, rivals) = without_rivals(std::mem::take(&mut batch));
         let appended = units.iter().any(|(unit, _)| !unit.events.is_empty());
         write_together(&pool, units).await;
+        // Only now, so that whoever decides again finds what it lost to.
+        answer(rivals, &Err(CommitError::Conflict));
         if appended {
             committed();
         }
@@ -154,77 +166,57 @@ fn without_rivals(batch: Vec<Queued>) -> (Vec<Queued>, Vec<Queued>) {
     })
 }
 
-/// Writes the units in one transaction. Where one of them cannot be written, halves are tried, so that the
-/// others do not fail with it.
+/// Writes the units in one transaction. Those that cannot be written are taken out, so that the others do not
+/// fail with them: at once where they are known, else by trying halves.
 fn write_together(pool: &PgPool, mut units: Vec<Queued>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
     Box::pin(async move {
         let together: Vec<&Unit> = units.iter().map(|(unit, _)| unit).collect();
-        match write(pool, &together).await {
-            Err(error) if units.len() > 1 && error.is_about_a_unit() => {
-                let rest = units.split_off(units.len() / 2);
-                write_together(pool, units).await;
-                write_together(pool, rest).await;
-            }
-            result => {
-                for (_, answer) in units {
-                    let _ = answer.send(result.clone());
-                }
-            }
+        let error = match write(pool, &together).await {
+            Err(error) if units.len() > 1 => error,
+            result => return answer(units, &result),
+        };
+        let refused: Vec<bool> = match error {
+            CommitError::Fenced => together.iter().map(|unit| unit.epoch.is_some()).collect(),
+            CommitError::Conflict => find_conflicts(pool, &together).await.unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        if refused.contains(&true) {
+            let mut refused = refused.into_iter();
+            let (refused, rest) = units.into_iter().partition(|_| refused.next() == Some(true));
+            answer(refused, &Err(error));
+            write_together(pool, rest).await;
+        } else if error.is_about_a_unit() {
+            let rest = units.split_off(units.len() / 2);
+            write_together(pool, units).await;
+            write_together(pool, rest).await;
+        } else {
+            answer(units, &Err(error));
         }
     })
 }
 
-async fn write(pool: &PgPool, units: &[&Unit]) -> Result<(), CommitError> {
-    async {
-        let mut tx = pool.begin().await?;
-        finish(&mut tx, units).await?;
-        append(&mut tx, units).await?;
-        tx.commit().await
+fn answer(units: Vec<Queued>, result: &Result<(), CommitError>) {
+    for (_, answer) in units {
+        // Whoever asked may have gone away; that changes nothing.
+        let _ = answer.send(result.clone());
     }
-    .await
-    .map_err(|error| match &error {
-        sqlx::Error::Database(database) if database.is_unique_violation() => CommitError::Conflict,
-        _ => CommitError::Database(Arc::new(error)),
-    })
 }
 
-async fn finish(connection: &mut PgConnection, units: &[&Unit]) -> sqlx::Result<()> {
+/// In one statement, so one round trip, and nothing of ours can be left idle with the append lock.
+async fn write(pool: &PgPool, units: &[&Unit]) -> Result<(), CommitError> {
+    let epochs: BTreeSet<Epoch> = units.iter().filter_map(|unit| unit.epoch).collect();
     let mut done: Vec<&Done> = units.iter().flat_map(|unit| &unit.done).collect();
-    if done.is_empty() {
-        return Ok(());
-    }
     done.sort_by_key(|row| row.inbox_id);
-    // A row that another instance has finished keeps the outcome that its events belong to.
-    sqlx::query(
-        "update twilio_webhook_inbox as inbox
-            set processing_status = done.status, outcome = done.outcome, error = done.error,
-                processed_at = done.at, next_attempt_at = null
-           from unnest($1::bigint[], $2::text[], $3::jsonb[], $4::text[], $5::timestamptz[])
-                as done (id, status, outcome, error, at)
-          where inbox.id = done.id and inbox.processing_status in ('pending', 'failed')",
+    let events: Vec<&NewEvent> = units.iter().flat_map(|unit| &unit.events).collect();
+    let written = sqlx::query(
+        "select commit_units($1, $2, $3, $4::jsonb[], $5, $6, $7, $8, $9, $10, $11, $12::json[], $13::json[])",
     )
+    .bind(epochs.into_iter().collect::<Vec<_>>())
     .bind(done.iter().map(|row| row.inbox_id).collect::<Vec<_>>())
     .bind(done.iter().map(|row| row.status.as_str()).collect::<Vec<_>>())
     .bind(done.iter().map(|row| &row.outcome).collect::<Vec<_>>())
     .bind(done.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
     .bind(done.iter().map(|row| row.at).collect::<Vec<_>>())
-    .execute(connection)
-    .await
-    .map(drop)
-}
-
-async fn append(connection: &mut PgConnection, units: &[&Unit]) -> sqlx::Result<()> {
-    let events: Vec<&NewEvent> = units.iter().flat_map(|unit| &unit.events).collect();
-    if events.is_empty() {
-        return Ok(());
-    }
-    // In a statement of its own: what follows must see everything that was appended during the wait.
-    sqlx::query("select pg_advisory_xact_lock(append_lock())").execute(&mut *connection).await?;
-    sqlx::query(
-        "insert into call_events
-                (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-         select * from unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::json[], $7::json[])",
-    )
     .bind(events.iter().map(|event| event.aggregate_type).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.aggregate_id.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.sequence).collect::<Vec<_>>())
@@ -232,7 +224,35 @@ async fn append(connection: &mut PgConnection, units: &[&Unit]) -> sqlx::Result<
     .bind(events.iter().map(|event| event.event_version.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.payload.as_str()).collect::<Vec<_>>())
     .bind(events.iter().map(|event| event.metadata.as_str()).collect::<Vec<_>>())
-    .execute(connection)
-    .await
-    .map(drop)
+    .execute(pool)
+    .await;
+    let Err(error) = written else { return Ok(()) };
+    match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some(UNIQUE_VIOLATION) => Err(CommitError::Conflict),
+        Some(FENCED) => Err(CommitError::Fenced),
+        Some(LOCK_NOT_AVAILABLE) => match lock::holder(pool).await {
+            Some(holder) => Err(CommitError::Locked(holder)),
+            None => Err(CommitError::Database(Arc::new(error))),
+        },
+        _ => Err(CommitError::Database(Arc::new(error))),
+    }
+}
+
+/// For each unit, whether a place that it wants is taken.
+async fn find_conflicts(pool: &PgPool, units: &[&Unit]) -> sqlx::Result<Vec<bool>> {
+    let wanted: Vec<(i64, &NewEvent)> =
+        (0..).zip(units).flat_map(|(nth, unit)| unit.events.iter().map(move |event| (nth, event))).collect();
+    let lost: Vec<i64> = sqlx::query_scalar(
+        "select distinct wanted.unit
+           from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
+                as wanted (unit, aggregate_type, aggregate_id, sequence)
+           join call_events using (aggregate_type, aggregate_id, sequence)",
+    )
+    .bind(wanted.iter().map(|(nth, _)| *nth).collect::<Vec<_>>())
+    .bind(wanted.iter().map(|(_, event)| event.aggregate_type).collect::<Vec<_>>())
+    .bind(wanted.iter().map(|(_, event)| event.aggregate_id.as_str()).collect::<Vec<_>>())
+    .bind(wanted.iter().map(|(_, event)| event.sequence).collect::<Vec<_>>())
+    .fetch_all(pool)
+    .await?;
+    Ok((0..).zip(units).map(|(nth, _)| lost.contains(&nth)).collect())
 }

@@ -5,4 +5,4 @@ pub mod report;
 pub mod worker;
 
 pub use inbox::{Delivery, Endpoint, Inbox};
-pub use worker::Worker;
+pub use worker::{WorkError, Worker};

@@ -155,6 +155,16 @@ impl Generation {
         Ok(all)
     }
 
+    /// Notes who folds from now on.
+    pub(crate) async fn raise_epoch(self, connection: &mut PgConnection, epoch: i64) -> sqlx::Result<()> {
+        sqlx::query("update read_model_generations set epoch = $2 where generation = $1")
+            .bind(self.0)
+            .bind(epoch)
+            .execute(connection)
+            .await
+            .map(drop)
+    }
+
     pub(crate) async fn advance(self, connection: &mut PgConnection, position: i64) -> sqlx::Result<()> {
         sqlx::query("update read_model_generations set position = $2 where generation = $1")
             .bind(self.0)

@@ -3,13 +3,15 @@
 //! - [`log`] reads `call_events` by position; the database guarantees that position order is commit order.
 //! - [`generation`] names the tables of one build of the read side and its checkpoint.
 //! - [`conversations`] is the fold (legs, families, messages, threads) and [`queries`] what REST asks of it.
-//! - [`runner`] keeps the current generation up with the log, by way of a [`projector`]; what cannot be folded
-//!   is set aside in [`quarantine`]; [`rebuild`] builds the next generation beside the current one.
+//! - [`runner`] keeps the current generation up with the log, by way of a [`projector`], and [`lag`] says how far
+//!   it is behind; what cannot be folded is set aside in [`quarantine`].
+//! - [`rebuild`] builds the next generation beside the current one.
 
 pub mod conversations;
 mod copy;
 pub mod generation;
 pub mod ids;
+pub mod lag;
 pub mod log;
 pub mod projector;
 pub mod quarantine;

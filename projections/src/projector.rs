@@ -19,6 +19,8 @@ const FEWEST: i64 = 500;
 const MOST: i64 = 10_000;
 /// Whoever waits for the projection's lock waits about so long at most.
 const PACE: Duration = Duration::from_millis(200);
+/// A process that is paused in a batch holds up whoever takes over from it, so it is given up soon.
+const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = '5s'";
 
 /// Why a build cannot be brought on.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,8 @@ pub enum ProjectError {
          it is left alone until a rebuild"
     )]
     OtherFold { tables: i32, ours: i32 },
+    #[error("the worker lease has passed on from epoch {ours}")]
+    Fenced { ours: i64 },
     #[error(transparent)]
     Fold(#[from] FoldError),
     #[error("the database failed while the read model was brought up to date")]
@@ -46,6 +50,8 @@ pub(crate) struct Projector {
     pool: PgPool,
     fold: Fold,
     which: Which,
+    /// The epoch of the worker lease under which is written; a build that nobody reads yet needs none.
+    epoch: Option<i64>,
     batch: i64,
 }
 
@@ -53,8 +59,6 @@ pub(crate) struct Projector {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Advanced {
     pub position: i64,
-    /// Events that were folded; 0 where there was none.
-    pub events: i64,
     /// There may be more.
     pub full: bool,
 }
@@ -62,11 +66,17 @@ pub(crate) struct Advanced {
 impl Projector {
     /// Brings on whichever build serves.
     pub fn of_current(pool: PgPool, fold: Fold) -> Self {
-        Self { pool, fold, which: Which::Current, batch: FEWEST }
+        Self { pool, fold, which: Which::Current, epoch: None, batch: FEWEST }
     }
 
     pub fn of(generation: Generation, pool: PgPool, fold: Fold) -> Self {
-        Self { pool, fold, which: Which::Only(generation), batch: MOST }
+        Self { pool, fold, which: Which::Only(generation), epoch: None, batch: MOST }
+    }
+
+    /// The same under this epoch of the worker lease: once that is over, nothing is written.
+    pub fn under(&mut self, epoch: i64) -> &mut Self {
+        self.epoch = Some(epoch);
+        self
     }
 
     /// Folds the next batch, none of it beyond `target`.
@@ -74,13 +84,17 @@ impl Projector {
         let begun = Instant::now();
         let mut limit = self.batch;
         loop {
-            let mut tx = self.pool.begin().await?;
+            let mut tx = self.pool.begin_with(BEGIN).await?;
             let (generation, checkpoint) = self.lock(&mut tx).await?;
             if checkpoint.fold_version != self.fold.version {
                 let (tables, ours) = (checkpoint.fold_version, self.fold.version);
                 return Err(ProjectError::OtherFold { tables, ours });
             }
             let events = log::read_after(&mut tx, checkpoint.position, target, limit).await?;
+            let takes_over = self.epoch.is_some_and(|epoch| epoch > checkpoint.epoch);
+            if events.is_empty() && target == i64::MAX && !takes_over {
+                return Ok(Advanced { position: checkpoint.position, full: false });
+            }
             let count = i64::try_from(events.len()).unwrap_or(limit);
             match conversations::fold(&mut tx, generation, &self.fold, &events).await {
                 Ok(()) => {
@@ -88,11 +102,12 @@ impl Projector {
                     if position > checkpoint.position {
                         generation.advance(&mut tx, position).await?;
                     }
+                    self.fence(&mut tx, generation, takes_over).await?;
                     tx.commit().await?;
                     if limit == self.batch {
                         self.keep_pace(count == limit, begun.elapsed());
                     }
-                    return Ok(Advanced { position, events: count, full: count == limit });
+                    return Ok(Advanced { position, full: count == limit });
                 }
                 Err(error) if error.is_poison() => {
                     tx.rollback().await?;
@@ -112,7 +127,7 @@ impl Projector {
         let mut limit = events.len();
         while !rest.is_empty() {
             let (now, later) = rest.split_at(limit.min(rest.len()));
-            let mut tx = self.pool.begin().await?;
+            let mut tx = self.pool.begin_with(BEGIN).await?;
             let (generation, _) = self.lock(&mut tx).await?;
             match conversations::fold(&mut tx, generation, &self.fold, now).await {
                 Ok(()) => {
@@ -135,20 +150,43 @@ impl Projector {
     /// Quarantines the family of the only event of a batch.
     async fn set_aside(&self, events: &[StoredEvent], error: &FoldError) -> Result<(), ProjectError> {
         let Some(event) = events.first() else { return Ok(()) };
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.pool.begin_with(BEGIN).await?;
         let (generation, checkpoint) = self.lock(&mut tx).await?;
         // Unless somebody else has passed it meanwhile.
         if checkpoint.position < event.position {
             quarantine::set_aside(&mut tx, generation, event, error).await?;
         }
+        self.fence(&mut tx, generation, false).await?;
         Ok(tx.commit().await?)
     }
 
-    async fn lock(&self, connection: &mut PgConnection) -> sqlx::Result<(Generation, Checkpoint)> {
-        match self.which {
-            Which::Current => Generation::lock_current(connection).await,
-            Which::Only(generation) => Ok((generation, generation.lock(connection).await?)),
+    async fn lock(&self, connection: &mut PgConnection) -> Result<(Generation, Checkpoint), ProjectError> {
+        let (generation, checkpoint) = match self.which {
+            Which::Current => Generation::lock_current(connection).await?,
+            Which::Only(generation) => (generation, generation.lock(connection).await?),
+        };
+        match self.epoch {
+            Some(ours) if checkpoint.epoch > ours => Err(ProjectError::Fenced { ours }),
+            _ => Ok((generation, checkpoint)),
         }
+    }
+
+    /// Makes sure that our epoch is not over, and that it is not before this transaction ends.
+    async fn fence(
+        &self,
+        connection: &mut PgConnection,
+        generation: Generation,
+        takes_over: bool,
+    ) -> Result<(), ProjectError> {
+        let Some(ours) = self.epoch else { return Ok(()) };
+        if takes_over {
+            generation.raise_epoch(connection, ours).await?;
+        }
+        let held = sqlx::query("select from worker_lease where epoch = $1 for key share")
+            .bind(ours)
+            .fetch_optional(connection)
+            .await?;
+        if held.is_some() { Ok(()) } else { Err(ProjectError::Fenced { ours }) }
     }
 
     fn keep_pace(&mut self, full: bool, took: Duration) {

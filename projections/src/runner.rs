@@ -1,11 +1,11 @@
-//! Keeps the current generation up with the log.
+//! Keeps the current generation up with the log, by way of a [`Projector`].
 //!
-//! A batch is one transaction: it takes the projection's lock, reads the events after the checkpoint, folds,
-//! stores the rows and advances the checkpoint. So rows and checkpoint always agree, and two runners cannot
-//! both apply an event.
+//! Of many callbooks on one database, the one that holds the worker lease folds. The others follow the
+//! checkpoint, so that their readers and live streams go on. Where the tables are of an older fold than this
+//! callbook's, they serve as they are until a rebuild in the background has taken their place.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
@@ -13,11 +13,16 @@ use tokio::sync::{Notify, watch};
 use crate::conversations::Fold;
 use crate::generation::Generation;
 use crate::projector::{ProjectError, Projector};
+use crate::rebuild::{self, RebuildError};
 
 /// How often the log is looked at although nobody said that it grew: another process may have appended.
 const POLL: Duration = Duration::from_millis(200);
 /// How long to wait after a failure: the database may be away.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a generation is kept after its successor has taken over.
+const GRACE: Duration = Duration::from_secs(15 * 60);
+/// How often it is looked whether one can go.
+const TIDY: Duration = Duration::from_secs(60);
 
 /// Follows the log. Cheap to clone; clones share what they know.
 #[derive(Clone, Debug)]
@@ -38,8 +43,10 @@ pub struct Progress {
 /// Why the projection stands still, in words for anybody; the log has the details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stopped {
-    #[error("the read model was built by another version of callbook and waits for a rebuild")]
-    OtherFold,
+    #[error("the read model was built by a newer callbook than this one, which only reads it")]
+    NewerFold,
+    #[error("the read model was built by an older callbook and is being rebuilt")]
+    Rebuilding,
     #[error("the database does not take the read model's rows")]
     Database,
 }
@@ -47,8 +54,9 @@ pub enum Stopped {
 impl From<&ProjectError> for Stopped {
     fn from(error: &ProjectError) -> Self {
         match error {
-            ProjectError::OtherFold { .. } => Self::OtherFold,
-            ProjectError::Fold(_) | ProjectError::Database(_) => Self::Database,
+            ProjectError::OtherFold { tables, ours } if tables < ours => Self::Rebuilding,
+            ProjectError::OtherFold { .. } => Self::NewerFold,
+            ProjectError::Fold(_) | ProjectError::Fenced { .. } | ProjectError::Database(_) => Self::Database,
         }
     }
 }
@@ -73,22 +81,69 @@ impl Runner {
         self.progress.subscribe()
     }
 
-    /// Follows the log until it is dropped.
-    pub async fn run(self) {
+    /// Folds while `lease` has an epoch and follows whoever folds while it has none, until it is dropped.
+    pub async fn run(self, mut lease: watch::Receiver<Option<i64>>) {
         let mut projector = Projector::of_current(self.pool.clone(), self.fold.clone());
+        let mut tidied = Instant::now();
         loop {
-            match self.advance(&mut projector).await {
+            let epoch = *lease.borrow_and_update();
+            let step = async {
+                match epoch {
+                    Some(_) if tidied.elapsed() > TIDY => {
+                        tidied = Instant::now();
+                        self.tidy().await.map(|()| true)
+                    }
+                    Some(epoch) => self.advance(projector.under(epoch)).await,
+                    None => self.follow().await,
+                }
+            };
+            // What a lost lease interrupts is rolled back.
+            let step = tokio::select! {
+                step = step => step,
+                Ok(()) = lease.changed() => continue,
+            };
+            match step {
                 Ok(true) => {}
                 Ok(false) => {
-                    // Either is reason enough to look again.
-                    let _ = tokio::time::timeout(POLL, self.wake.notified()).await;
+                    // Each is reason enough to look again.
+                    tokio::select! {
+                        () = tokio::time::sleep(POLL) => {}
+                        () = self.wake.notified() => {}
+                        Ok(()) = lease.changed() => {}
+                    }
+                }
+                Err(ProjectError::Fenced { ours }) => {
+                    tracing::warn!(lease.epoch = ours, "another callbook folds; epoch {ours} is over");
+                    tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => {
                     self.report(&error);
+                    tokio::select! {
+                        () = self.put_right(&error) => {}
+                        Ok(()) = lease.changed() => {}
+                    }
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
+    }
+
+    /// Folds everything that is in the log, under an epoch of the worker lease or beside it; gives the position.
+    pub async fn catch_up(&self, epoch: Option<i64>) -> Result<i64, ProjectError> {
+        let mut projector = Projector::of_current(self.pool.clone(), self.fold.clone());
+        if let Some(epoch) = epoch {
+            projector.under(epoch);
+        }
+        while self.advance(&mut projector).await? {}
+        Ok(self.progress.borrow().position)
+    }
+
+    /// Sees how far whoever folds has come.
+    async fn follow(&self) -> Result<bool, ProjectError> {
+        let mut connection = self.pool.acquire().await?;
+        let generation = Generation::current(&mut connection).await?;
+        self.reached(generation.checkpoint(&mut connection).await?.position);
+        Ok(false)
     }
 
     /// Folds the next batch, if there is one; says whether there may be more.
@@ -98,11 +153,29 @@ impl Runner {
         Ok(advanced.full)
     }
 
-    /// Folds everything that is in the log.
-    pub async fn catch_up(&self) -> Result<i64, ProjectError> {
-        let mut projector = Projector::of_current(self.pool.clone(), self.fold.clone());
-        while self.advance(&mut projector).await? {}
-        Ok(self.progress.borrow().position)
+    /// Drops the generations whose time is over.
+    async fn tidy(&self) -> Result<(), ProjectError> {
+        let mut connection = self.pool.acquire().await?;
+        if Generation::point_views(&mut connection).await? {
+            Generation::drop_retired(&mut connection, GRACE).await?;
+        }
+        Ok(())
+    }
+
+    /// Tables of an older fold are rebuilt beside those that serve.
+    async fn put_right(&self, error: &ProjectError) {
+        let ProjectError::OtherFold { tables, ours } = error else { return };
+        if tables > ours {
+            return;
+        }
+        match rebuild::rebuild(&self.pool, self.fold.clone(), |_| {}).await {
+            Ok(position) => {
+                tracing::info!(position, "the read model was rebuilt by fold version {ours} and serves now");
+            }
+            // Somebody else is at it.
+            Err(RebuildError::AlreadyRunning) => {}
+            Err(error) => tracing::error!(error = crate::chain(&error), "the read model was not rebuilt"),
+        }
     }
 
     fn reached(&self, position: i64) {

@@ -155,14 +155,17 @@ impl EventStore<Call> for CallStore {
                 metadata: metadata.clone(),
             })
             .collect();
-        let unit = Unit { done: Vec::new(), events: envelopes.iter().map(placed).collect::<Result<_, _>>()? };
+        let events = envelopes.iter().map(placed).collect::<Result<_, _>>()?;
+        let unit = Unit { events, ..Unit::default() };
         match self.committer.commit(unit).await {
             Ok(()) => Ok(envelopes),
             Err(CommitError::Conflict) => Err(AggregateError::AggregateConflict),
             Err(CommitError::Database(error)) => {
                 Err(AggregateError::DatabaseConnectionError(Box::new(error)))
             }
-            Err(error @ CommitError::Stopping) => Err(AggregateError::UnexpectedError(Box::new(error))),
+            Err(error @ (CommitError::Fenced | CommitError::Locked(_) | CommitError::Stopping)) => {
+                Err(AggregateError::UnexpectedError(Box::new(error)))
+            }
         }
     }
 }

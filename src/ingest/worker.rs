@@ -3,10 +3,12 @@
 //! A batch is loaded together: its rows, and the streams of its calls in one query. Each call becomes one
 //! unit of work, in which its rows are completed *with their outcome* beside the events. A row that fails by
 //! itself is tried again later and holds up no other.
+//!
+//! Of many callbooks on one database, the one that holds the worker lease does this, under the lease's epoch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::call::CallCommand;
 use domain::direction::Lines;
@@ -16,19 +18,25 @@ use projections::chain;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::inbox::Endpoint;
 use super::report;
 use crate::event_store::{
     CommitError, Committer, Done, DoneStatus, LoadError, NewEvent, StreamState, Unit, load_streams,
 };
+use crate::lease::Epoch;
 
 /// Rows in one batch at most.
 const BATCH: i64 = 500;
 /// How often the inbox is looked at although nobody said that it grew: another instance may have filled it,
 /// or a failed row's time may have come.
 const POLL: Duration = Duration::from_millis(200);
+/// How often the whole inbox is looked at, and how far back from the newest row it is in between. A transaction
+/// that stays open elsewhere in the database keeps every finished row in the index of those that wait, and
+/// without the bound each look would pass all of them.
+const WHOLE_LOOK: Duration = Duration::from_secs(1);
+const BACK: Duration = Duration::from_secs(10);
 /// How long to wait after the database failed.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Tries before a row is given up; with the backoff below, after about an hour and a half.
@@ -62,8 +70,39 @@ struct Reported {
     command: CallCommand,
 }
 
+/// What a batch was: how many rows, and when the last of them was received.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    rows: usize,
+    newest: Option<OffsetDateTime>,
+}
+
+/// From when on the inbox is looked at.
+#[derive(Debug, Default)]
+struct Looks {
+    newest: Option<OffsetDateTime>,
+    whole: Option<Instant>,
+}
+
+impl Looks {
+    /// Nothing where the whole inbox is due.
+    fn next(&mut self) -> Option<OffsetDateTime> {
+        if self.whole.is_none_or(|whole| whole.elapsed() >= WHOLE_LOOK) {
+            self.whole = Some(Instant::now());
+            return None;
+        }
+        self.newest.map(|newest| newest - BACK)
+    }
+
+    /// Not the newest of all: what came late, such as from the spool, is gone through from there on.
+    fn saw(&mut self, newest: Option<OffsetDateTime>) {
+        self.newest = newest.or(self.newest);
+    }
+}
+
+/// Why a batch was not worked off. What of it was not committed waits as before.
 #[derive(Debug, thiserror::Error)]
-enum WorkError {
+pub enum WorkError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
@@ -77,17 +116,30 @@ impl Worker {
         Self { pool, committer, lines: Arc::new(lines), wake }
     }
 
-    /// Works until it is dropped.
-    pub async fn run(self) {
+    /// Works while `lease` has an epoch, until it is dropped.
+    pub async fn run(self, mut lease: watch::Receiver<Option<Epoch>>) {
         let mut said = String::new();
+        let mut looks = Looks::default();
         loop {
-            match self.work().await {
+            let Ok(epoch) = lease.wait_for(Option::is_some).await.map(|epoch| *epoch) else { return };
+            let Some(epoch) = epoch else { continue };
+            let worked = tokio::select! {
+                worked = self.work_since(epoch, looks.next()) => worked,
+                // What is with the committer is written or refused there, all or nothing.
+                Ok(()) = lease.changed() => continue,
+            };
+            match worked {
                 Ok(taken) => {
                     said.clear();
-                    if taken == 0 {
+                    looks.saw(taken.newest);
+                    if taken.rows == 0 {
                         // Either is reason enough to look again.
                         let _ = tokio::time::timeout(POLL, self.wake.notified()).await;
                     }
+                }
+                Err(WorkError::Commit(CommitError::Fenced)) => {
+                    tracing::warn!(lease.epoch = epoch, "another callbook works; epoch {epoch} is over");
+                    tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => {
                     let error = chain(&error);
@@ -101,21 +153,27 @@ impl Worker {
         }
     }
 
-    /// Decides the next batch; says how many rows it took.
-    async fn work(&self) -> Result<usize, WorkError> {
+    /// Decides the next batch under this epoch of the lease; says how many rows it took.
+    pub async fn work(&self, epoch: Epoch) -> Result<usize, WorkError> {
+        Ok(self.work_since(epoch, None).await?.rows)
+    }
+
+    async fn work_since(&self, epoch: Epoch, since: Option<OffsetDateTime>) -> Result<Taken, WorkError> {
         let rows: Vec<Waiting> = sqlx::query_as(
             "select id, event_type, payload, received_at, retry_count, request_id
                from twilio_webhook_inbox
               where processing_status in ('pending', 'failed')
+                and received_at >= coalesce($2, '-infinity')
                 and (next_attempt_at is null or next_attempt_at <= clock_timestamp())
               order by received_at, id
               limit $1",
         )
         .bind(BATCH)
+        .bind(since)
         .fetch_all(&self.pool)
         .await?;
-        let taken = rows.len();
-        let (by_call, meaningless) = self.read(rows);
+        let taken = Taken { rows: rows.len(), newest: rows.last().map(|row| row.received_at) };
+        let (by_call, meaningless) = self.read(epoch, rows);
         let sids: Vec<&str> = by_call.keys().map(CallSid::as_str).collect();
         let mut connection = self.pool.acquire().await?;
         let loaded = load_streams(&mut connection, &sids).await;
@@ -128,7 +186,7 @@ impl Worker {
         };
         let calls = by_call.into_iter().map(|(sid, reports)| {
             let state = streams.as_mut().map(|known| known.remove(sid.as_str()).unwrap_or_default());
-            self.decide_call(sid, reports, state)
+            self.decide_call(epoch, sid, reports, state)
         });
         let dead = async {
             match meaningless {
@@ -143,9 +201,9 @@ impl Worker {
     }
 
     /// Sorts the rows by call. Those that make no command are done already.
-    fn read(&self, rows: Vec<Waiting>) -> (BTreeMap<CallSid, Vec<Reported>>, Unit) {
+    fn read(&self, epoch: Epoch, rows: Vec<Waiting>) -> (BTreeMap<CallSid, Vec<Reported>>, Unit) {
         let mut by_call: BTreeMap<CallSid, Vec<Reported>> = BTreeMap::new();
-        let mut meaningless = Unit::default();
+        let mut meaningless = Unit { epoch: Some(epoch), ..Unit::default() };
         for row in rows {
             let read = match Endpoint::of_event_type(&row.event_type) {
                 Some(endpoint) => report::command(endpoint, &row.payload, row.received_at, &self.lines)
@@ -166,6 +224,7 @@ impl Worker {
     /// Decides the reports about one call and hands them to the committer; again where somebody was faster.
     async fn decide_call(
         &self,
+        epoch: Epoch,
         call_sid: CallSid,
         reports: Vec<Reported>,
         mut loaded: Option<StreamState>,
@@ -176,16 +235,16 @@ impl Worker {
                 None => match self.load(&call_sid).await {
                     Ok(state) => state,
                     Err(WorkError::Load(error @ LoadError::Event { .. })) => {
-                        return self.put_off(&call_sid, &reports, chain(&error)).await;
+                        return self.put_off(epoch, &call_sid, &reports, chain(&error)).await;
                     }
                     Err(error) => return Err(error),
                 },
             };
-            match self.committer.commit(decide(&call_sid, state, &reports)).await {
+            match self.committer.commit(decide(epoch, &call_sid, state, &reports)).await {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Conflict) => {}
                 Err(error) if error.is_about_a_unit() => {
-                    return self.put_off(&call_sid, &reports, chain(&error)).await;
+                    return self.put_off(epoch, &call_sid, &reports, chain(&error)).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -201,6 +260,7 @@ impl Worker {
     /// Tries these rows again later, up to [`TRIES`] times.
     async fn put_off(
         &self,
+        epoch: Epoch,
         call_sid: &CallSid,
         reports: &[Reported],
         reason: String,
@@ -213,29 +273,35 @@ impl Worker {
         let ids: Vec<i64> = reports.iter().map(|report| report.row.id).collect();
         let tries: Vec<i32> = reports.iter().map(|report| report.row.retry_count + 1).collect();
         let waits: Vec<i64> = tries.iter().map(|tries| backoff(*tries)).collect();
-        sqlx::query(
-            "update twilio_webhook_inbox as inbox
-                set processing_status = case when failed.tries >= $4 then 'dead_letter' else 'failed' end,
-                    retry_count = failed.tries, error = $5,
-                    next_attempt_at = clock_timestamp() + make_interval(secs => failed.wait),
-                    processed_at = case when failed.tries >= $4 then clock_timestamp() end
-               from unnest($1::bigint[], $2::integer[], $3::bigint[]) as failed (id, tries, wait)
-              where inbox.id = failed.id and inbox.processing_status in ('pending', 'failed')",
+        let held: bool = sqlx::query_scalar(
+            "with fence as materialized (select from worker_lease where epoch = $6 for key share),
+             put_off as (
+                 update twilio_webhook_inbox as inbox
+                    set processing_status = case when failed.tries >= $4 then 'dead_letter' else 'failed' end,
+                        retry_count = failed.tries, error = $5,
+                        next_attempt_at = clock_timestamp() + make_interval(secs => failed.wait),
+                        processed_at = case when failed.tries >= $4 then clock_timestamp() end
+                   from unnest($1::bigint[], $2::integer[], $3::bigint[]) as failed (id, tries, wait)
+                  where inbox.id = failed.id and inbox.processing_status in ('pending', 'failed')
+                    and exists (select from fence)
+             )
+             select exists (select from fence)",
         )
         .bind(&ids)
         .bind(&tries)
         .bind(&waits)
         .bind(TRIES)
         .bind(&reason)
-        .execute(&self.pool)
+        .bind(epoch)
+        .fetch_one(&self.pool)
         .await?;
-        Ok(())
+        if held { Ok(()) } else { Err(CommitError::Fenced.into()) }
     }
 }
 
 /// One unit for one call: its rows in the order received, each with what came of it.
-fn decide(call_sid: &CallSid, mut state: StreamState, reports: &[Reported]) -> Unit {
-    let mut unit = Unit::default();
+fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState, reports: &[Reported]) -> Unit {
+    let mut unit = Unit { epoch: Some(epoch), ..Unit::default() };
     for Reported { row, command } in reports {
         match state.call.decide(command.clone()) {
             Ok(events) => {

@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::client::http;
+use crate::support::client::{http, incoming};
+use crate::support::database::TestDatabase;
+use crate::support::{ACCOUNT_SID, AUTH_TOKEN, CUSTOMER, OURS, Twilio, call_sid};
 
 /// A `callbook` process on its own PostgreSQL.
 struct Process {
@@ -125,6 +127,68 @@ async fn killed_it_starts_again_on_the_same_data_and_no_call_hangs() {
     }
     third.signal("TERM");
     assert_eq!(third.ended(), Some(0));
+}
+
+/// Who decides and folds, as `/health` says: the process and the epoch. Nobody for a moment while it passes on.
+async fn worker(process: &Process) -> (Option<u32>, i64) {
+    let worker = process.get("/health").await["worker"].clone();
+    let holder = worker["holder"].as_str().and_then(|holder| holder.split('/').nth(1)?.parse().ok());
+    (holder, worker["epoch"].as_i64().unwrap())
+}
+
+#[tokio::test]
+async fn of_two_processes_one_works_and_the_other_takes_over_when_it_is_paused_or_killed() {
+    let (folder, database) = (data_dir(), TestDatabase::empty().await);
+    let settings = || {
+        let mut command = command(folder.path());
+        command
+            .env("DATABASE_URL", database.url())
+            .env("TWILIO_ACCOUNT_SID", ACCOUNT_SID)
+            .env("TWILIO_AUTH_TOKEN", AUTH_TOKEN)
+            .env("OWNED_PHONE_NUMBERS", OURS);
+        command
+    };
+    let works = async |process: &Process, id: u32| while worker(process).await.0 != Some(id) {};
+    let rings = async |process: &Process, n: u32| {
+        let announced = incoming(&call_sid(n), CUSTOMER, OURS);
+        Twilio::new(&process.url).send("voice-inbound", &announced).await;
+    };
+    let first = Process::run(settings());
+    works(&first, first.child.id()).await;
+    let second = Process::run(settings());
+    let (one, other) = (first.child.id(), second.child.id());
+    rings(&second, 1).await;
+    second.reached(1).await;
+    let (holder, epoch) = worker(&second).await;
+    assert_eq!(
+        holder,
+        Some(one),
+        "the first decides and folds what the second took, and the second shows it"
+    );
+
+    // Paused, its session is still there: its time has to run out.
+    first.signal("STOP");
+    rings(&second, 2).await;
+    works(&second, other).await;
+    second.reached(2).await;
+    let (_, later) = worker(&second).await;
+    assert!(later > epoch);
+    first.signal("CONT");
+    rings(&first, 3).await;
+    first.reached(3).await;
+    assert_eq!(worker(&first).await, (Some(other), later), "woken up, it follows");
+
+    // Killed, its session is gone, and so is the lease.
+    second.signal("KILL");
+    assert_eq!(second.ended(), None);
+    rings(&first, 4).await;
+    works(&first, one).await;
+    first.reached(4).await;
+    first.signal("INT");
+    assert_eq!(first.ended(), Some(0));
+
+    let verified = settings().arg("verify").output().unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use callbook::ingest::{Delivery, Endpoint};
+use callbook::twilio::form::Form;
 use serde_json::Value;
+use time::macros::datetime;
 
 use crate::support::client::{dial_action, incoming, lasting, status};
 use crate::support::{CUSTOMER, Callbook, DISPATCHER, OURS, call_sid, pairs};
@@ -260,6 +263,30 @@ async fn a_call_whose_history_cannot_be_read_is_tried_again_later_and_holds_up_n
     assert_eq!(
         health["projection"]["stopped"],
         "the event at position 1 cannot be read by this callbook; run a newer one"
+    );
+}
+
+/// As from a spool: more than a batch, received before what is long decided.
+#[tokio::test]
+async fn what_was_received_long_ago_and_comes_late_is_decided_too() {
+    let callbook = Callbook::start().await;
+    callbook.twilio().send("voice-inbound", &incoming(&call_sid(1), CUSTOMER, OURS)).await;
+    callbook.settled().await;
+    let long_ago = datetime!(2026-02-08 06:11:30 UTC);
+    let late = (2..1_302).map(|n| {
+        callbook.app.state.inbox.accept(Delivery {
+            endpoint: Endpoint::VoiceInbound,
+            form: Form(incoming(&call_sid(n), CUSTOMER, OURS)),
+            idempotency_token: None,
+            request_id: String::new(),
+            received_at: long_ago + time::Duration::seconds(n.into()),
+        })
+    });
+    futures::future::try_join_all(late).await.unwrap();
+    callbook.settled().await;
+    assert_eq!(
+        callbook.count("select count(*) from call_events where event_type = 'call.created'").await,
+        1_301
     );
 }
 

@@ -33,12 +33,16 @@ fn event(stream: &str, sequence: i64) -> NewEvent {
     }
 }
 
+fn unit(event: NewEvent) -> Unit {
+    Unit { events: vec![event], ..Unit::default() }
+}
+
 #[tokio::test]
 async fn update_delete_and_truncate_are_refused() {
     let database = TestDatabase::create().await;
     let pool = pool(&database).await;
     let committer = Committer::start(pool.clone(), || {});
-    committer.commit(Unit { done: vec![], events: vec![event("a", 1)] }).await.unwrap();
+    committer.commit(unit(event("a", 1))).await.unwrap();
     for statement in [
         "update call_events set event_type = 'x'",
         "update call_events set event_type = 'x' where false",
@@ -57,16 +61,14 @@ async fn a_place_in_a_stream_is_taken_once_and_the_loser_is_told() {
     let database = TestDatabase::create().await;
     let pool = pool(&database).await;
     let committer = Committer::start(pool.clone(), || {});
-    let rivals = (0..20).map(|_| committer.commit(Unit { done: vec![], events: vec![event("a", 1)] }));
+    let rivals = (0..20).map(|_| committer.commit(unit(event("a", 1))));
     let results = futures::future::join_all(rivals).await;
     let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
     assert!(lost.iter().all(|result| matches!(result, Err(CommitError::Conflict))), "{lost:?}");
     // What is unrelated is not held up by a rival in the same batch.
-    let (taken, free) = tokio::join!(
-        committer.commit(Unit { done: vec![], events: vec![event("a", 1)] }),
-        committer.commit(Unit { done: vec![], events: vec![event("b", 1)] }),
-    );
+    let (taken, free) =
+        tokio::join!(committer.commit(unit(event("a", 1))), committer.commit(unit(event("b", 1))),);
     assert!(matches!(taken, Err(CommitError::Conflict)));
     free.unwrap();
 }
@@ -79,7 +81,7 @@ async fn a_unit_that_the_database_refuses_takes_no_other_with_it() {
     let impossible = NewEvent { payload: r#"{"occurred_at": "soon"}"#.to_owned(), ..event("bad", 1) };
     let units = (0..50).map(|n| {
         let event = if n == 17 { impossible.clone() } else { event(&format!("good-{n}"), 1) };
-        committer.commit(Unit { done: vec![], events: vec![event] })
+        committer.commit(unit(event))
     });
     let results = futures::future::join_all(units).await;
     for (n, result) in results.iter().enumerate() {
@@ -126,10 +128,7 @@ async fn a_naive_tail_misses_nothing_whoever_appends() {
             let stream = format!("writer-{writer}");
             for sequence in 1..=EVENTS_EACH {
                 match writer % 3 {
-                    0 => committer
-                        .commit(Unit { done: vec![], events: vec![event(&stream, sequence)] })
-                        .await
-                        .unwrap(),
+                    0 => committer.commit(unit(event(&stream, sequence))).await.unwrap(),
                     1 => by_postgres_es(&pool, &stream, sequence).await,
                     _ => by_plain_sql(&pool, &stream, sequence).await,
                 }

@@ -12,6 +12,7 @@
 mod architecture;
 mod binary;
 mod ingest;
+mod lease;
 mod log;
 mod order;
 mod rebuild;

@@ -22,8 +22,7 @@ pub struct TestDatabase {
 
 impl TestDatabase {
     pub async fn create() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(1);
-        let name = format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = next_name();
         let server = tokio::task::spawn_blocking(server).await.unwrap();
         let mut admin =
             PgConnection::connect_with(&server.cluster.connect_options("postgres")).await.unwrap();
@@ -34,9 +33,27 @@ impl TestDatabase {
         Self { name }
     }
 
+    /// A database with nothing in it, for whoever migrates by itself.
+    pub async fn empty() -> Self {
+        let database = Self { name: next_name() };
+        let server = tokio::task::spawn_blocking(server).await.unwrap();
+        server.cluster.ensure_database(&database.name).await.unwrap();
+        database
+    }
+
+    /// As `DATABASE_URL` has it.
+    pub fn url(&self) -> String {
+        server().cluster.url(&self.name)
+    }
+
     pub fn options(&self) -> PgConnectOptions {
         server().cluster.connect_options(&self.name)
     }
+}
+
+fn next_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 fn server() -> &'static Server {
