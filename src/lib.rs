@@ -6,6 +6,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod door;
 pub mod event_store;
 pub mod http;
 pub mod ingest;

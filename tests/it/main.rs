@@ -18,6 +18,7 @@ mod rebuild;
 mod rest;
 mod signature;
 mod simulation;
+mod spool;
 mod stream;
 mod support;
 mod webhooks;

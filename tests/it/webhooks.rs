@@ -35,9 +35,9 @@ async fn the_dispatchers_call_is_sent_to_the_customer_under_our_number() {
 }
 
 async fn signed_for(callbook: &Callbook, params: &[(String, String)]) -> String {
-    let base = callbook.app.state.webhook_base_url.to_string();
+    let base = callbook.app.state.door.webhook_base_url.to_string();
     let signature = callbook::twilio::signature::sign(
-        &callbook.app.state.auth_token,
+        &callbook.app.state.door.auth_token,
         &format!("{base}/webhooks/twilio/voice-inbound"),
         params,
     );
