@@ -150,9 +150,10 @@ impl App {
     /// Takes no further request, lets those at hand finish, and stops. What waits in the inbox or in the spool is
     /// decided after the next start.
     pub async fn stop(mut self) {
-        self.door.close().await;
+        self.door.stop().await;
         self.tasks.shutdown().await;
         self.state.pool.close().await;
+        self.door.close().await;
     }
 }
 

@@ -104,14 +104,19 @@ impl Door {
         let _ = self.book.set(book);
     }
 
-    /// Takes no further request and lets those at hand finish. The spool is closed at the very end.
-    pub async fn close(&mut self) {
+    /// Takes no further request and lets those at hand finish.
+    pub async fn stop(&mut self) {
         self.stopping.cancel();
         if !self.server.is_finished() && tokio::time::timeout(LAST_REQUESTS, &mut self.server).await.is_err()
         {
             tracing::warn!("some requests were not answered within {LAST_REQUESTS:?} of the stop");
             self.server.abort();
         }
+    }
+
+    /// The last thing: lets go of the spool, which another process may have then.
+    pub async fn close(mut self) {
+        self.stop().await;
         self.state.inbox.spool().close().await;
     }
 }

@@ -134,7 +134,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     // The socket first: a port that is taken is known before a database is started.
     let listener = bind(config.bind).await?;
     let home = Home::open(&config)?;
-    let (mut door, writer) = Door::open(&config, home.credentials.clone(), listener).await?;
+    let (door, writer) = Door::open(&config, home.credentials.clone(), listener).await?;
     tracing::info!("webhooks are taken at {}; the database comes next", app::local_url(door.address));
     let opened = tokio::select! {
         opened = open(&config, &home) => opened,

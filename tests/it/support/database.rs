@@ -28,6 +28,7 @@ pub struct OwnServer {
     folder: TempDir,
     cluster: Mutex<Option<Cluster>>,
     options: PgConnectOptions,
+    url: String,
 }
 
 impl TestDatabase {
@@ -52,8 +53,11 @@ impl TestDatabase {
         let cluster =
             Cluster::open(Options { data_dir: folder.path().to_owned(), durable: false }).await.unwrap();
         cluster.ensure_database(&name).await.unwrap();
-        let options = cluster.connect_options(&name);
-        Self { name, own_server: Some(OwnServer { folder, cluster: Mutex::new(Some(cluster)), options }) }
+        let (options, url) = (cluster.connect_options(&name), cluster.url(&name));
+        Self {
+            name,
+            own_server: Some(OwnServer { folder, cluster: Mutex::new(Some(cluster)), options, url }),
+        }
     }
 
     pub fn options(&self) -> PgConnectOptions {
@@ -69,6 +73,10 @@ impl TestDatabase {
 }
 
 impl OwnServer {
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     pub async fn stop(&self) {
         let cluster = self.cluster.lock().unwrap().take().unwrap();
         cluster.stop().await.unwrap();
