@@ -4,6 +4,7 @@
 //! the embedded PostgreSQL, the simulator and the command line. [`app`] puts it together.
 
 pub mod app;
+pub mod chaos;
 pub mod cli;
 pub mod config;
 pub mod door;

@@ -18,7 +18,7 @@ use crate::app::{self, App, Book, Credentials, StartError};
 use crate::config::{self, Config};
 use crate::door::Door;
 use crate::installation::{self, Owner};
-use crate::postgres::{self, Cluster};
+use crate::postgres::{self, Cluster, PostgresError};
 use crate::simulator::{self, Traffic};
 
 /// How long to wait for a database that cannot be had.
@@ -76,12 +76,20 @@ pub struct Store {
     cluster: Option<(postgres::Options, Cluster)>,
 }
 
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("DATABASE_URL cannot be read")]
+    Url(#[source] sqlx::Error),
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+}
+
 impl Store {
     /// Attaches to the cluster that a running callbook owns, or starts it for as long as this lives.
-    pub async fn open(config: &Config, home: &Home) -> anyhow::Result<Self> {
+    pub async fn open(config: &Config, home: &Home) -> Result<Self, StoreError> {
         match &config.database {
             config::Database::External { url } => {
-                let options = url.expose_secret().parse().context("DATABASE_URL cannot be read")?;
+                let options = url.expose_secret().parse().map_err(StoreError::Url)?;
                 Ok(Self { options, url: url.clone(), cluster: None })
             }
             config::Database::Embedded => {
@@ -154,26 +162,48 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// The database, whenever it can be had. Callers are routed and webhooks kept meanwhile, so only what waiting cannot
-/// help is an error: another account's book, or tables that are not ours to change.
+/// help is an error: another account's book, tables that are not ours to change, a machine without PostgreSQL.
 async fn open(config: &Config, home: &Home) -> anyhow::Result<(Store, Book)> {
-    let store = Store::open(config, home).await?;
     let mut said = String::new();
     loop {
-        match open_book(config, home, &store).await {
-            Ok(book) => return Ok((store, book)),
-            Err(error) if error.may_pass() => {
-                let error = chain(&error);
-                if error != said {
-                    tracing::error!(error, "callbook starts without its database and goes on trying");
-                    said = error;
+        let error = match Store::open(config, home).await {
+            Ok(store) => match open_book(config, home, &store).await {
+                Ok(book) => return Ok((store, book)),
+                Err(error) => {
+                    store.close().await?;
+                    OpenError::Book(error)
                 }
-            }
-            Err(error) => {
-                store.close().await?;
-                return Err(error.into());
-            }
+            },
+            Err(error) => OpenError::Store(error),
+        };
+        if !error.may_pass() {
+            return Err(error.into());
+        }
+        let error = chain(&error);
+        if error != said {
+            tracing::error!(error, "callbook starts without its database, and goes on trying");
+            said = error;
         }
         tokio::time::sleep(BETWEEN_TRIES).await;
+    }
+}
+
+/// Why there is no book yet.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Store(StoreError),
+    #[error(transparent)]
+    Book(StartError),
+}
+
+impl OpenError {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Postgres(error)) => error.may_pass(),
+            Self::Store(StoreError::Url(_)) => false,
+            Self::Book(error) => error.may_pass(),
+        }
     }
 }
 

@@ -190,6 +190,13 @@ impl SpoolFile {
     }
 }
 
+impl Drop for SpoolFile {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is being started has the file too, until it executes its program.
+        let _ = self.file.unlock();
+    }
+}
+
 fn header(length: u32, epoch: u64, record: &[u8]) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&length.to_be_bytes());
