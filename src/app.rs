@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::direction::Lines;
 use projections::ids::IdKey;
@@ -49,6 +50,9 @@ pub struct App {
     /// What goes on in the background for as long as callbook runs.
     tasks: JoinSet<&'static str>,
 }
+
+/// How long queries at hand may take once callbook is stopping.
+const LAST_QUERIES: Duration = Duration::from_secs(5);
 
 /// Why the application did not start.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +156,8 @@ impl App {
     pub async fn stop(mut self) {
         self.door.stop().await;
         self.tasks.shutdown().await;
-        self.state.pool.close().await;
+        // A database that hangs does not give its connections back.
+        let _ = tokio::time::timeout(LAST_QUERIES, self.state.pool.close()).await;
         self.door.close().await;
     }
 }

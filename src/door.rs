@@ -32,6 +32,9 @@ use crate::twilio::twiml::Callbacks;
 /// How long requests at hand may take once callbook is stopping.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
+/// How long the disk may take then.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
 /// Has Twilio send a callback again that we answer with 5xx or that does not reach us, twice at most (contract
 /// section 3). A fragment is no part of what is signed.
 const TRY_AGAIN: &str = "#rc=2&rp=5xx,ct";
@@ -117,7 +120,9 @@ impl Door {
     /// The last thing: lets go of the spool, which another process may have then.
     pub async fn close(mut self) {
         self.stop().await;
-        self.state.inbox.spool().close().await;
+        if tokio::time::timeout(LAST_WRITES, self.state.inbox.spool().close()).await.is_err() {
+            tracing::warn!("the disk did not answer within {LAST_WRITES:?}, and the spool is left as it is");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `callbook` alone: the database, the application on it, and the simulated account if there is no real one.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,6 +38,10 @@ pub struct Home {
 impl Home {
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         let data_dir = config.data_dir.clone().unwrap_or_else(postgres::default_data_dir);
+        if matches!(config.database, config::Database::Embedded) {
+            // Before anything else makes it, with rights that keep PostgreSQL's user out.
+            postgres::create_data_dir(&data_dir)?;
+        }
         match &config.twilio {
             config::Account::Real { sid, auth_token } => Ok(Self {
                 data_dir,
@@ -84,6 +90,15 @@ pub enum StoreError {
     Postgres(#[from] PostgresError),
 }
 
+impl StoreError {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Url(_) => false,
+            Self::Postgres(error) => error.may_pass(),
+        }
+    }
+}
+
 impl Store {
     /// Attaches to the cluster that a running callbook owns, or starts it for as long as this lives.
     pub async fn open(config: &Config, home: &Home) -> Result<Self, StoreError> {
@@ -113,9 +128,8 @@ impl Store {
         }
     }
 
-    /// Starts the embedded PostgreSQL again whenever it ends although we did not stop it, on the same socket. Never
-    /// resolves.
-    async fn keep(&mut self) {
+    /// Starts the embedded PostgreSQL again whenever it ends although we did not stop it, on the same socket.
+    async fn keep(&mut self) -> Infallible {
         let Some((options, cluster)) = &mut self.cluster else { return std::future::pending().await };
         loop {
             let lost = cluster.exited().await;
@@ -164,53 +178,46 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 /// The database, whenever it can be had. Callers are routed and webhooks kept meanwhile, so only what waiting cannot
 /// help is an error: another account's book, tables that are not ours to change, a machine without PostgreSQL.
 async fn open(config: &Config, home: &Home) -> anyhow::Result<(Store, Book)> {
+    let mut store = sooner_or_later(StoreError::may_pass, || Store::open(config, home)).await?;
+    let options = store.options.clone();
+    let opened = tokio::select! {
+        opened = sooner_or_later(StartError::may_pass, || open_book(config, home, &options)) => opened,
+        never = store.keep() => match never {},
+    };
+    match opened {
+        Ok(book) => Ok((store, book)),
+        Err(error) => {
+            store.close().await?;
+            Err(error.into())
+        }
+    }
+}
+
+async fn open_book(config: &Config, home: &Home, database: &PgConnectOptions) -> Result<Book, StartError> {
+    // One connection is the inbox's own.
+    let pool = installation::connect(database.clone(), config.database_max_connections - 1).await?;
+    Book::open(pool, &home.credentials.owner).await
+}
+
+/// Tries again for as long as the error may pass, and says so once.
+async fn sooner_or_later<T, E: Error>(
+    may_pass: impl Fn(&E) -> bool,
+    mut open: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
     let mut said = String::new();
     loop {
-        let error = match Store::open(config, home).await {
-            Ok(store) => match open_book(config, home, &store).await {
-                Ok(book) => return Ok((store, book)),
-                Err(error) => {
-                    store.close().await?;
-                    OpenError::Book(error)
+        match open().await {
+            Err(error) if may_pass(&error) => {
+                let error = chain(&error);
+                if error != said {
+                    tracing::error!(error, "callbook starts without its database, and goes on trying");
+                    said = error;
                 }
-            },
-            Err(error) => OpenError::Store(error),
-        };
-        if !error.may_pass() {
-            return Err(error.into());
-        }
-        let error = chain(&error);
-        if error != said {
-            tracing::error!(error, "callbook starts without its database, and goes on trying");
-            said = error;
+            }
+            result => return result,
         }
         tokio::time::sleep(BETWEEN_TRIES).await;
     }
-}
-
-/// Why there is no book yet.
-#[derive(Debug, thiserror::Error)]
-enum OpenError {
-    #[error(transparent)]
-    Store(StoreError),
-    #[error(transparent)]
-    Book(StartError),
-}
-
-impl OpenError {
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Store(StoreError::Postgres(error)) => error.may_pass(),
-            Self::Store(StoreError::Url(_)) => false,
-            Self::Book(error) => error.may_pass(),
-        }
-    }
-}
-
-async fn open_book(config: &Config, home: &Home, store: &Store) -> Result<Book, StartError> {
-    // One connection is the inbox's own.
-    let pool = installation::connect(store.options.clone(), config.database_max_connections - 1).await?;
-    Book::open(pool, &home.credentials.owner).await
 }
 
 async fn run(
@@ -233,7 +240,7 @@ async fn run(
     };
     let result = tokio::select! {
         () = &mut stop => Ok(()),
-        () = store.keep() => Ok(()),
+        never = store.keep() => match never {},
         what = app.failed() => Err(anyhow!("{what} has ended; see the log lines before this one")),
     };
     tracing::info!("callbook is stopping");

@@ -47,13 +47,23 @@ impl Ledger {
         }
         let lost =
             self.webhooks.iter().filter(|(content, accepted)| **accepted && !stored.contains_key(content));
-        let lost = lost.map(|(content, _)| format!("answered 2xx and lost: {content:?}"));
+        let lost = lost.map(|(content, _)| format!("answered 2xx and lost: {}", name(content)));
         let doubled = stored.iter().filter(|(_, count)| **count > 1);
-        let doubled = doubled.map(|(content, count)| format!("{count} times in the inbox: {content:?}"));
+        let doubled =
+            doubled.map(|(content, count)| format!("{count} times in the inbox: {}", name(content)));
         let invented = stored.keys().filter(|content| !self.webhooks.contains_key(content));
-        let invented = invented.map(|content| format!("in the inbox and never sent: {content:?}"));
+        let invented = invented.map(|content| format!("in the inbox and never sent: {}", name(content)));
         lost.chain(doubled).chain(invented).collect()
     }
+}
+
+/// Enough to find it by, as in `call-status CA… ringing 2`.
+fn name((event_type, payload): &Content) -> String {
+    let payload: Value = serde_json::from_str(payload).unwrap_or_default();
+    let said = ["CallSid", "CallStatus", "SequenceNumber", "DialCallStatus", "RecordingSid"];
+    said.iter()
+        .filter_map(|name| payload[name].as_str())
+        .fold(event_type.clone(), |text, value| format!("{text} {value}"))
 }
 
 /// `payload` as an object with sorted keys, which is how serde_json keeps one.
@@ -77,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_doubled_or_invented_is_told_and_what_was_not_accepted_may_be_there_or_not() {
-        let content = |name: &str| ("call-status".to_owned(), name.to_owned());
+        let content = |name: &str| ("call-status".to_owned(), format!(r#"{{"CallSid":"{name}"}}"#));
         let ledger = Ledger {
             webhooks: [
                 ("kept", true),
@@ -94,9 +104,9 @@ mod tests {
         assert_eq!(
             ledger.differences(inbox.into_iter()),
             [
-                r#"answered 2xx and lost: ("call-status", "lost")"#,
-                r#"2 times in the inbox: ("call-status", "twice")"#,
-                r#"in the inbox and never sent: ("call-status", "invented")"#,
+                "answered 2xx and lost: call-status lost",
+                "2 times in the inbox: call-status twice",
+                "in the inbox and never sent: call-status invented",
             ]
         );
     }

@@ -339,7 +339,91 @@ impl Keeper {
     }
 }
 
-/// Each who waits gets the error.
+/// Each who waits gets it.
 fn copy(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::ingest::Endpoint;
+    use crate::twilio::form::Form;
+
+    /// What an earlier callbook has left must be read by every later one.
+    const RECORD: &str = r#"{"endpoint":"dial-action","form":[["CallSid","CA1"],["To",""],["To","a\u0000b"]],"idempotency_token":"t","request_id":"r","received_at":"2026-11-21T10:11:12.123456Z"}"#;
+
+    fn delivery() -> Delivery {
+        let pairs = [("CallSid", "CA1"), ("To", ""), ("To", "a\0b")];
+        Delivery {
+            endpoint: Endpoint::DialAction,
+            form: Form(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+            idempotency_token: Some("t".to_owned()),
+            request_id: "r".to_owned(),
+            received_at: datetime!(2026-11-21 10:11:12.123456 UTC),
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_kept_in_a_form_that_later_versions_can_read() {
+        assert_eq!(serde_json::to_string(&delivery()).unwrap(), RECORD);
+        let oldest = Oldest { records: vec![RECORD.into()] };
+        let Some(Kept::Delivery(read)) = oldest.read().next() else { panic!("unreadable") };
+        assert_eq!(*read, delivery());
+    }
+
+    #[test]
+    fn what_a_later_version_has_kept_is_not_lost_but_shown() {
+        let other = RECORD.replace("dial-action", "fax-inbound");
+        let oldest = Oldest { records: vec![other.clone().into(), RECORD.into()] };
+        let read: Vec<Kept> = oldest.read().collect();
+        assert!(matches!(&read[..], [Kept::Unreadable(text), Kept::Delivery(_)] if *text == other));
+    }
+
+    fn options(folder: &std::path::Path) -> Options {
+        Options { folder: folder.join("spool"), account_sid: "AC1".to_owned(), set_aside: 1 << 16 }
+    }
+
+    #[tokio::test]
+    async fn many_at_once_are_all_there_after_a_restart_and_leave_when_they_are_released() {
+        let folder = tempfile::tempdir().unwrap();
+        let spool = Spool::open(options(folder.path())).await.unwrap();
+        let numbered = |n: i64| Delivery {
+            received_at: delivery().received_at + Duration::from_secs(n.unsigned_abs()),
+            ..delivery()
+        };
+        let appended = (0..1_000).map(|n| {
+            let (spool, delivery) = (spool.clone(), numbered(n));
+            async move { spool.append(&delivery).await }
+        });
+        for result in futures::future::join_all(appended).await {
+            result.unwrap();
+        }
+        spool.close().await;
+        assert!(matches!(spool.append(&delivery()).await, Err(SpoolError::Stopping)));
+
+        let spool = Spool::open(options(folder.path())).await.unwrap();
+        let status = spool.status().borrow().clone();
+        assert_eq!(
+            (status.waiting, status.oldest, status.works),
+            (1_000, Some(delivery().received_at), true)
+        );
+        let mut seen = Vec::new();
+        loop {
+            let oldest = spool.oldest(300).await.unwrap();
+            if oldest.is_empty() {
+                break;
+            }
+            seen.extend(oldest.read().map(|kept| match kept {
+                Kept::Delivery(delivery) => delivery.received_at,
+                Kept::Unreadable(text) => panic!("{text}"),
+            }));
+            spool.release(oldest).await.unwrap();
+        }
+        seen.sort();
+        assert_eq!(seen, (0..1_000).map(|n| numbered(n).received_at).collect::<Vec<_>>());
+        assert_eq!(*spool.status().borrow(), Status { works: true, ..Status::default() });
+    }
 }

@@ -11,6 +11,7 @@
 
 mod architecture;
 mod binary;
+mod chaos;
 mod ingest;
 mod log;
 mod order;
