@@ -39,7 +39,10 @@ impl InstallationError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable(_) => true,
-            Self::Database(error) | Self::Migration(MigrateError::Execute(error)) => is_away(error),
+            Self::Database(error)
+            | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                is_away(error)
+            }
             Self::Migration(_) | Self::OtherAccount { .. } | Self::BadKey { .. } => false,
         }
     }

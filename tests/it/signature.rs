@@ -64,7 +64,12 @@ async fn the_configured_public_url_is_what_is_signed() {
         .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let twiml = response.text().await.unwrap();
-    assert!(twiml.contains(r#"action="https://calls.example.com/webhooks/twilio/dial-action""#), "{twiml}");
+    assert!(
+        twiml.contains(
+            r##"action="https://calls.example.com/webhooks/twilio/dial-action#rc=2&amp;rp=5xx,ct""##
+        ),
+        "{twiml}"
+    );
 }
 
 #[tokio::test]
