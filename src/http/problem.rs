@@ -220,6 +220,15 @@ mod tests {
                 ),
             ),
             (
+                ApiError::NotOpen,
+                blank(
+                    "Service Unavailable",
+                    503,
+                    "the database has not been opened yet; try again in a few seconds",
+                    "unavailable",
+                ),
+            ),
+            (
                 ApiError::internal("password authentication failed for hunter2"),
                 blank(
                     "Internal Server Error",

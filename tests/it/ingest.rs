@@ -227,6 +227,7 @@ async fn a_call_whose_history_cannot_be_read_is_tried_again_later_and_holds_up_n
     .unwrap();
     twilio.send("voice-inbound", &incoming(&call_sid(9), CUSTOMER, OURS)).await;
     twilio.send("voice-inbound", &incoming(&call_sid(1), CUSTOMER, OURS)).await;
+    callbook.drained().await;
     tokio::time::timeout(Duration::from_secs(120), async {
         while callbook
             .count("select count(*) from twilio_webhook_inbox where processing_status = 'pending'")
@@ -282,6 +283,7 @@ async fn two_callbooks_on_one_database_record_each_report_once() {
         }
     });
     futures::future::join_all(calls).await;
+    second.drained().await;
     let head = first.settled().await;
     assert_eq!(second.settled().await, head);
     assert_eq!(first.count("select count(*) from twilio_webhook_inbox").await, 120);

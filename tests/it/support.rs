@@ -80,6 +80,12 @@ impl Callbook {
         self.app.state.door.inbox.spool().status().borrow().waiting
     }
 
+    /// Returns when nothing waits in the spool, where a busy machine may have sent some.
+    pub async fn drained(&self) {
+        let mut spool = self.app.state.door.inbox.spool().status();
+        spool.wait_for(|spool| spool.waiting == 0).await.unwrap();
+    }
+
     /// Another callbook on the same database.
     pub async fn beside(&self) -> Self {
         Self::on(Arc::clone(&self.database), Arc::clone(&self.data_dir), &[]).await
@@ -124,10 +130,9 @@ impl Callbook {
     }
 
     async fn settle(&self) -> i64 {
-        let mut spool = self.app.state.door.inbox.spool().status();
         let mut progress = self.app.state.progress.clone();
         loop {
-            spool.wait_for(|spool| spool.waiting == 0).await.unwrap();
+            self.drained().await;
             let (waiting, head): (i64, i64) = sqlx::query_as(
                 "select (select count(*) from twilio_webhook_inbox where processing_status in ('pending', 'failed')),
                         (select coalesce(max(id), 0) from call_events)",

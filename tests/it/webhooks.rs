@@ -77,6 +77,7 @@ async fn unknown_parameters_are_signed_over_and_kept() {
     let mut params = incoming(&call_sid(1), CUSTOMER, OURS);
     params.extend(pairs(&[("BrandNew", "zażółć & co"), ("Twice", "a"), ("Twice", "b"), ("Nul", "a\0b")]));
     callbook.twilio().send("voice-inbound", &params).await;
+    callbook.drained().await;
     let payload: Value = sqlx::query_scalar("select payload from twilio_webhook_inbox")
         .fetch_one(&callbook.pool)
         .await
