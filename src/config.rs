@@ -27,8 +27,11 @@ pub struct Config {
     pub log_format: LogFormat,
     pub database: Database,
     pub database_max_connections: u32,
-    /// The folder of the webhook spool, and of the embedded PostgreSQL.
+    /// The folder of the embedded PostgreSQL, and of the spool unless that is elsewhere.
     pub data_dir: Option<PathBuf>,
+    pub spool_dir: Option<PathBuf>,
+    /// What the spool sets aside.
+    pub spool_bytes: u64,
     pub twilio: Account,
     /// Without a trailing slash, as in `https://api.twilio.com`.
     pub twilio_api_base_url: String,
@@ -176,10 +179,17 @@ impl Config {
             database_max_connections: parse::number(
                 "DATABASE_MAX_CONNECTIONS",
                 &settings.database_max_connections,
-                2..=1_000,
-                "a whole number from 2 to 1000",
+                3..=1_000,
+                "a whole number from 3 to 1000",
             )?,
             data_dir: settings.callbook_data_dir.given().map(PathBuf::from),
+            spool_dir: settings.spool_dir.given().map(PathBuf::from),
+            spool_bytes: parse::number::<u64>(
+                "SPOOL_MEBIBYTES",
+                &settings.spool_mebibytes,
+                1..=65_536,
+                "a whole number from 1 to 65536",
+            )? << 20,
             owned_numbers: owned_numbers(&settings, &twilio)?,
             twilio,
             twilio_api_base_url: parse::base_url("TWILIO_API_BASE_URL", &settings.twilio_api_base_url)?,

@@ -106,7 +106,7 @@ impl CommitError {
 
 /// Whether the database refused what it was given: data exceptions (22), broken constraints (23), and what is
 /// too large or too complex (54).
-fn is_about_the_rows(error: &sqlx::Error) -> bool {
+pub(crate) fn is_about_the_rows(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else { return false };
     database.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
 }

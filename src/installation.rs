@@ -2,6 +2,7 @@
 
 use projections::ids::IdKey;
 use sqlx::PgPool;
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::time::Duration;
 
@@ -31,6 +32,34 @@ pub enum InstallationError {
     BadKey { length: usize },
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
+}
+
+impl InstallationError {
+    /// Whether it is about the database's being away, and not about what is in it.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Database(error)
+            | Self::Migration(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
+                is_away(error)
+            }
+            Self::Migration(_) | Self::OtherAccount { .. } | Self::BadKey { .. } => false,
+        }
+    }
+}
+
+/// Whether the way to the database, its resources, or a person who stopped it is at fault, rather than what it was
+/// asked.
+pub fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        // Connection, resources, intervention, system, a standby, and a lock that somebody else holds.
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "53", "57", "58", "25006", "55P03"].iter().any(|class| code.starts_with(class))
+        }),
+        _ => false,
+    }
 }
 
 /// Connects the pool that everything uses.

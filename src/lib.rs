@@ -4,8 +4,10 @@
 //! the embedded PostgreSQL, the simulator and the command line. [`app`] puts it together.
 
 pub mod app;
+pub mod chaos;
 pub mod cli;
 pub mod config;
+pub mod door;
 pub mod event_store;
 pub mod http;
 pub mod ingest;

@@ -187,6 +187,11 @@ pub fn default_data_dir() -> PathBuf {
         .join("callbook")
 }
 
+/// Makes the data folder if it is missing, so that the server's user can pass through it.
+pub fn create_data_dir(data_dir: &Path) -> Result<(), PostgresError> {
+    Files::create(data_dir).map(drop)
+}
+
 fn connect_options(socket_dir: &Path, database: &str) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(socket_dir)

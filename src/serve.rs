@@ -1,22 +1,30 @@
 //! `callbook` alone: the database, the application on it, and the simulated account if there is no real one.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use projections::chain;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{App, Credentials};
+use crate::app::{self, App, Book, Credentials, StartError};
 use crate::config::{self, Config};
+use crate::door::Door;
 use crate::installation::{self, Owner};
 use crate::postgres::{self, Cluster, PostgresError};
 use crate::simulator::{self, Traffic};
+
+/// How long to wait for a database that cannot be had.
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
 
 /// Where things are on this machine, and whose they are.
 #[derive(Debug)]
@@ -30,6 +38,10 @@ pub struct Home {
 impl Home {
     pub fn open(config: &Config) -> anyhow::Result<Self> {
         let data_dir = config.data_dir.clone().unwrap_or_else(postgres::default_data_dir);
+        if matches!(config.database, config::Database::Embedded) {
+            // Before anything else makes it, with rights that keep PostgreSQL's user out.
+            postgres::create_data_dir(&data_dir)?;
+        }
         match &config.twilio {
             config::Account::Real { sid, auth_token } => Ok(Self {
                 data_dir,
@@ -66,26 +78,44 @@ pub struct Store {
     pub options: PgConnectOptions,
     /// For people with psql. A secret.
     pub url: SecretString,
-    cluster: Option<Cluster>,
+    /// What to open again if it is lost, where the cluster is ours.
+    cluster: Option<(postgres::Options, Cluster)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("DATABASE_URL cannot be read")]
+    Url(#[source] sqlx::Error),
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+}
+
+impl StoreError {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Url(_) => false,
+            Self::Postgres(error) => error.may_pass(),
+        }
+    }
 }
 
 impl Store {
     /// Attaches to the cluster that a running callbook owns, or starts it for as long as this lives.
-    pub async fn open(config: &Config, home: &Home) -> anyhow::Result<Self> {
+    pub async fn open(config: &Config, home: &Home) -> Result<Self, StoreError> {
         match &config.database {
             config::Database::External { url } => {
-                let options = url.expose_secret().parse().context("DATABASE_URL cannot be read")?;
+                let options = url.expose_secret().parse().map_err(StoreError::Url)?;
                 Ok(Self { options, url: url.clone(), cluster: None })
             }
             config::Database::Embedded => {
                 let name = database_name(&home.credentials.owner);
                 let options = postgres::Options { data_dir: home.data_dir.clone(), durable: true };
-                let cluster = Cluster::open(options).await?;
+                let cluster = Cluster::open(options.clone()).await?;
                 cluster.ensure_database(&name).await?;
                 Ok(Self {
                     options: cluster.connect_options(&name),
                     url: SecretString::from(cluster.url(&name)),
-                    cluster: Some(cluster),
+                    cluster: Some((options, cluster)),
                 })
             }
         }
@@ -93,16 +123,24 @@ impl Store {
 
     pub async fn close(self) -> anyhow::Result<()> {
         match self.cluster {
-            Some(cluster) => Ok(cluster.stop().await?),
+            Some((_, cluster)) => Ok(cluster.stop().await?),
             None => Ok(()),
         }
     }
 
-    /// Resolves if the embedded PostgreSQL ends although we did not stop it.
-    async fn lost(&self) -> PostgresError {
-        match &self.cluster {
-            Some(cluster) => cluster.exited().await,
-            None => std::future::pending().await,
+    /// Starts the embedded PostgreSQL again whenever it ends although we did not stop it, on the same socket.
+    async fn keep(&mut self) -> Infallible {
+        let Some((options, cluster)) = &mut self.cluster else { return std::future::pending().await };
+        loop {
+            let lost = cluster.exited().await;
+            tracing::error!(error = chain(&lost), "the database has gone and is started again");
+            *cluster = loop {
+                match Cluster::open(options.clone()).await {
+                    Ok(again) => break again,
+                    Err(error) => tracing::error!(error = chain(&error), "the database cannot be started"),
+                }
+                tokio::time::sleep(BETWEEN_TRIES).await;
+            };
         }
     }
 }
@@ -118,30 +156,77 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     // The socket first: a port that is taken is known before a database is started.
     let listener = bind(config.bind).await?;
     let home = Home::open(&config)?;
-    let store = tokio::select! {
-        store = Store::open(&config, &home) => store?,
-        () = &mut stop => return Ok(()),
+    let (door, writer) = Door::open(&config, home.credentials.clone(), listener).await?;
+    tracing::info!("webhooks are taken at {}; the database comes next", app::local_url(door.address));
+    let opened = tokio::select! {
+        opened = open(&config, &home) => opened,
+        () = &mut stop => {
+            door.close().await;
+            return Ok(());
+        }
     };
-    let result = run(&config, &home, &store, listener, stop).await;
-    let closed = store.close().await;
-    result.and(closed)
+    let (store, book) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            door.close().await;
+            return Err(error);
+        }
+    };
+    run(&config, &home, store, App::behind(door, writer, book), stop).await
+}
+
+/// The database, whenever it can be had. Callers are routed and webhooks kept meanwhile, so only what waiting cannot
+/// help is an error: another account's book, tables that are not ours to change, a machine without PostgreSQL.
+async fn open(config: &Config, home: &Home) -> anyhow::Result<(Store, Book)> {
+    let mut store = sooner_or_later(StoreError::may_pass, || Store::open(config, home)).await?;
+    let options = store.options.clone();
+    let opened = tokio::select! {
+        opened = sooner_or_later(StartError::may_pass, || open_book(config, home, &options)) => opened,
+        never = store.keep() => match never {},
+    };
+    match opened {
+        Ok(book) => Ok((store, book)),
+        Err(error) => {
+            store.close().await?;
+            Err(error.into())
+        }
+    }
+}
+
+async fn open_book(config: &Config, home: &Home, database: &PgConnectOptions) -> Result<Book, StartError> {
+    // One connection is the inbox's own.
+    let pool = installation::connect(database.clone(), config.database_max_connections - 1).await?;
+    Book::open(pool, &home.credentials.owner).await
+}
+
+/// Tries again for as long as the error may pass, and says so once.
+async fn sooner_or_later<T, E: Error>(
+    may_pass: impl Fn(&E) -> bool,
+    mut open: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    let mut said = String::new();
+    loop {
+        match open().await {
+            Err(error) if may_pass(&error) => {
+                let error = chain(&error);
+                if error != said {
+                    tracing::error!(error, "callbook starts without its database, and goes on trying");
+                    said = error;
+                }
+            }
+            result => return result,
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
 }
 
 async fn run(
     config: &Config,
     home: &Home,
-    store: &Store,
-    listener: TcpListener,
+    mut store: Store,
+    mut app: App,
     mut stop: Pin<&mut impl Future<Output = ()>>,
 ) -> anyhow::Result<()> {
-    let start = async {
-        let pool = installation::connect(store.options.clone(), config.database_max_connections).await?;
-        anyhow::Ok(App::start(config, home.credentials.clone(), pool, listener).await?)
-    };
-    let mut app = tokio::select! {
-        app = start => app?,
-        () = &mut stop => return Ok(()),
-    };
     tracing::info!(data = %home.data_dir.display(), "callbook listens on {}", app.url());
     let traffic = match &home.simulated {
         None => None,
@@ -155,7 +240,7 @@ async fn run(
     };
     let result = tokio::select! {
         () = &mut stop => Ok(()),
-        lost = store.lost() => Err(lost.into()),
+        never = store.keep() => match never {},
         what = app.failed() => Err(anyhow!("{what} has ended; see the log lines before this one")),
     };
     tracing::info!("callbook is stopping");
@@ -170,7 +255,8 @@ async fn run(
         () = stopped => {}
         () = &mut stop => tracing::warn!("callbook was asked twice and stops at once"),
     }
-    result
+    let closed = store.close().await;
+    result.and(closed)
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

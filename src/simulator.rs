@@ -21,6 +21,6 @@ pub use account::{Account, AccountError};
 pub use command::{CommandError, SimulateArgs, command};
 pub use disturbance::{Delivery, Disturbance};
 pub use driver::{Driver, DriverError, Options};
-pub use report::Report;
+pub use report::{Report, Sent};
 pub use script::{Endpoint, ExpectedCall, LegInFlight, Request, Scenario, Script};
 pub use traffic::Traffic;

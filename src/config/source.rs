@@ -30,6 +30,8 @@ pub(super) struct Settings {
     pub database_url: Text,
     pub database_max_connections: Text,
     pub callbook_data_dir: Text,
+    pub spool_dir: Text,
+    pub spool_mebibytes: Text,
     pub twilio_account_sid: Text,
     pub twilio_auth_token: Text,
     pub twilio_api_base_url: Text,

@@ -47,6 +47,7 @@ fn with_nothing_set_it_simulates_an_account_on_a_database_of_its_own() {
     assert!(matches!(config.database, Database::Embedded));
     assert_eq!(config.database_max_connections, 10);
     assert_eq!(config.data_dir, None);
+    assert_eq!((&config.spool_dir, config.spool_bytes), (&None, 16 << 20));
     assert!(matches!(config.twilio, Account::Simulated));
     assert_eq!(config.twilio_api_base_url, "https://api.twilio.com");
     assert_eq!(config.webhook_base_url, None);
@@ -71,6 +72,8 @@ fn every_name_is_read_from_the_environment() {
         ("PORT", "0"),
         ("BIND_ADDRESS", "::1"),
         ("CALLBOOK_DATA_DIR", "/var/lib/callbook"),
+        ("SPOOL_DIR", "/var/spool/callbook"),
+        ("SPOOL_MEBIBYTES", "64"),
         ("RECORD_CALLS", "dual"),
         ("SIMULATION_CALLS_PER_MINUTE", "0.5"),
         ("SIMULATION_SPEED", "20"),
@@ -89,6 +92,8 @@ fn every_name_is_read_from_the_environment() {
     assert_eq!((&*config.sip_user, &*config.sip_domain), ("front-desk", "acme.sip.twilio.com"));
     assert_eq!(config.bind, "[::1]:0".parse().unwrap());
     assert_eq!(config.data_dir.as_deref(), Some(Path::new("/var/lib/callbook")));
+    assert_eq!(config.spool_dir.as_deref(), Some(Path::new("/var/spool/callbook")));
+    assert_eq!(config.spool_bytes, 64 << 20);
     assert_eq!(config.record_calls, RecordCalls::Dual);
     assert_eq!(config.simulation, Simulation { calls_per_minute: 0.5, speed: 20.0 });
     assert_eq!(config.database_max_connections, 7);
@@ -178,8 +183,9 @@ fn a_wrong_value_is_answered_with_its_key_the_value_and_what_would_do() {
         ("LOG_FORMAT", "xml", "`text` or `json`"),
         ("RECORD_CALLS", "yes", "`off` or `dual`"),
         ("SIMULATE", "1", "`true` or `false`"),
-        ("DATABASE_MAX_CONNECTIONS", "1", "a whole number from 2 to 1000"),
-        ("DATABASE_MAX_CONNECTIONS", "2.5", "a whole number from 2 to 1000"),
+        ("DATABASE_MAX_CONNECTIONS", "2", "a whole number from 3 to 1000"),
+        ("DATABASE_MAX_CONNECTIONS", "2.5", "a whole number from 3 to 1000"),
+        ("SPOOL_MEBIBYTES", "0", "a whole number from 1 to 65536"),
         ("SIMULATION_CALLS_PER_MINUTE", "-1", "a number from 0 to 60000"),
         ("SIMULATION_SPEED", "0", "a number from 0.01 to 10000"),
         ("SIMULATION_SPEED", "NaN", "a number from 0.01 to 10000"),

@@ -1,46 +1,113 @@
 //! Whether callbook works, in one line for a load balancer and a few for a person.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
-use projections::lag;
+use projections::lag::{self, Lag};
+use projections::quarantine;
 use serde_json::{Value, json};
+use sqlx::PgPool;
 
 use super::conversations::iso;
-use super::problem::ApiError;
 use crate::app::AppState;
-use crate::lease::Lease;
+use crate::door::DoorState;
+use crate::lease::{Lease, LeaseStatus};
 
-/// `status` is "healthy" (seed 000), or "degraded" where the projection stands still.
-pub async fn health(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
-    let unavailable =
-        |source: sqlx::Error| ApiError::Unavailable { what: "the database", source: source.into() };
-    let oldest: Option<f64> = sqlx::query_scalar(
-        "select extract(epoch from clock_timestamp() - min(received_at))::float8
-           from twilio_webhook_inbox where processing_status = 'pending'",
-    )
-    .fetch_one(&state.pool)
-    .await
-    .map_err(unavailable)?;
-    let lag = lag::lag(&state.pool).await.map_err(unavailable)?;
-    let lease = Lease::status(&state.pool).await.map_err(unavailable)?;
+/// How long the database may take to say how far it is. Whoever asks for our health decides quickly.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// `status` is "healthy" (seed 000), or "degraded" where something stands still, and `why` says what. The answer is
+/// 200 all the same, for as long as webhooks are taken: a load balancer must not turn Twilio away.
+pub async fn health(State(state): State<AppState>) -> Json<Value> {
     let progress = state.progress.borrow().clone();
-    Ok(Json(json!({
-        "status": if progress.stopped.is_none() { "healthy" } else { "degraded" },
-        "simulated": state.simulated,
-        "account_sid": state.account_sid,
+    let log = match state.door.inbox.outage() {
+        None => tokio::time::timeout(PATIENCE, Log::read(&state.pool)).await.ok().and_then(Result::ok),
+        // It would only wait.
+        Some(_) => None,
+    };
+    let mut why: Vec<String> = progress.stopped.iter().map(ToString::to_string).collect();
+    if log.is_none() && state.door.inbox.outage().is_none() {
+        why.push("the database does not answer in time".to_owned());
+    }
+    if let Some(calls) = log.as_ref().map(|log| log.quarantined).filter(|calls| *calls > 0) {
+        why.push(format!("{calls} calls are quarantined; see `callbook quarantine list`"));
+    }
+    let lag = log.as_ref().map(|log| &log.lag);
+    let projection = json!({
+        "position": progress.position,
+        "head": lag.map(|lag| lag.head),
+        "behind": lag.map(Lag::events),
+        // How long the oldest event that is not reflected has waited.
+        "behind_seconds": lag.map(|lag| lag.seconds),
+        "oldest_unprojected_at": lag.and_then(|lag| lag.oldest_unprojected_at).map(iso),
+        "stopped": progress.stopped.map(|reason| reason.to_string()),
+        "quarantined": log.as_ref().map(|log| log.quarantined),
+    });
+    // Seconds that the oldest undecided webhook has waited; null when none waits.
+    let inbox = json!({ "oldest_waiting_seconds": log.as_ref().and_then(|log| log.oldest_waiting) });
+    // Which of the callbooks on this database decides and folds.
+    let worker = log.map_or(Value::Null, |log| json!(log.worker));
+    Json(report(&state.door, why, json!({ "inbox": inbox, "worker": worker, "projection": projection })))
+}
+
+/// The same while the database has not been opened yet.
+pub async fn without_book(State(door): State<DoorState>) -> Json<Value> {
+    Json(report(&door, Vec::new(), json!({ "inbox": null, "worker": null, "projection": null })))
+}
+
+fn report(door: &DoorState, mut why: Vec<String>, database: Value) -> Value {
+    let spool = door.inbox.spool().status().borrow().clone();
+    why.extend(door.inbox.outage().map(|outage| outage.to_string()));
+    if spool.waiting > 0 {
+        why.push(format!("{} webhooks wait in the spool", spool.waiting));
+    }
+    if !spool.works {
+        why.push("the spool cannot be written".to_owned());
+    }
+    let mut report = json!({
+        "status": if why.is_empty() { "healthy" } else { "degraded" },
+        "why": why,
+        "simulated": door.simulated,
+        "account_sid": door.account_sid,
         "version": env!("CARGO_PKG_VERSION"),
-        // Seconds that the oldest undecided webhook has waited; null when none waits.
-        "inbox": { "oldest_waiting_seconds": oldest },
-        // Which of the callbooks on this database decides and folds.
-        "worker": lease,
-        "projection": {
-            "position": progress.position,
-            "head": lag.head,
-            "behind": lag.events(),
-            // How long the oldest event that is not reflected has waited.
-            "behind_seconds": lag.seconds,
-            "oldest_unprojected_at": lag.oldest_unprojected_at.map(iso),
-            "stopped": progress.stopped.map(|reason| reason.to_string()),
+        "spool": {
+            "waiting": spool.waiting,
+            "bytes": spool.bytes,
+            "oldest": spool.oldest.map(iso),
         },
-    })))
+    });
+    if let (Value::Object(report), Value::Object(database)) = (&mut report, database) {
+        report.extend(database);
+    }
+    report
+}
+
+/// What the database knows of how far everything is.
+struct Log {
+    lag: Lag,
+    /// Who holds the worker lease.
+    worker: LeaseStatus,
+    /// In seconds.
+    oldest_waiting: Option<f64>,
+    /// Calls.
+    quarantined: i64,
+}
+
+impl Log {
+    async fn read(pool: &PgPool) -> sqlx::Result<Self> {
+        let oldest_waiting = sqlx::query_scalar(
+            "select extract(epoch from clock_timestamp() - min(received_at))::float8
+               from twilio_webhook_inbox where processing_status = 'pending'",
+        )
+        .fetch_one(pool)
+        .await?;
+        let quarantined = quarantine::count(&mut *pool.acquire().await?).await?;
+        Ok(Self {
+            lag: lag::lag(pool).await?,
+            worker: Lease::status(pool).await?,
+            oldest_waiting,
+            quarantined,
+        })
+    }
 }

@@ -38,6 +38,8 @@ pub enum ApiError {
     /// `what` is not there at the moment, as in "the database".
     #[error("{what} cannot be reached at the moment; try again in a few seconds")]
     Unavailable { what: &'static str, source: Source },
+    #[error("the database has not been opened yet; try again in a few seconds")]
+    NotOpen,
     #[error("something went wrong inside callbook; its log has the details under this request's id")]
     Internal { source: Source },
 }
@@ -79,7 +81,9 @@ impl ApiError {
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden", None),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", None),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", None),
-            Self::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", None),
+            Self::Unavailable { .. } | Self::NotOpen => {
+                (StatusCode::SERVICE_UNAVAILABLE, "unavailable", None)
+            }
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal", None),
         };
         let problem = Problem {
@@ -125,6 +129,11 @@ impl IntoResponse for ApiError {
 /// For `Router::fallback`.
 pub async fn not_found(uri: Uri) -> ApiError {
     ApiError::NotFound { path: uri.path().to_owned() }
+}
+
+/// For the fallback while there is no book.
+pub async fn not_open() -> ApiError {
+    ApiError::NotOpen
 }
 
 /// For `Router::method_not_allowed_fallback`, which must come after the routes it is for. The
@@ -207,6 +216,15 @@ mod tests {
                     "Service Unavailable",
                     503,
                     "the database cannot be reached at the moment; try again in a few seconds",
+                    "unavailable",
+                ),
+            ),
+            (
+                ApiError::NotOpen,
+                blank(
+                    "Service Unavailable",
+                    503,
+                    "the database has not been opened yet; try again in a few seconds",
                     "unavailable",
                 ),
             ),

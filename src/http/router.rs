@@ -11,6 +11,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::webhooks::Service;
 use super::{conversations, health, problem, request_id, stream, webhooks};
 use crate::app::AppState;
+use crate::door::DoorState;
 use crate::ingest::Endpoint;
 
 pub fn router(state: AppState) -> Router {
@@ -23,11 +24,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/conversations/{id}/messages", get(conversations::messages))
         .route("/events/calls", get(stream::calls))
         .route("/events/stats", get(stream::stats))
-        // Twilio, let in by signature alone.
-        .route("/webhooks/twilio/voice-inbound", webhook(Endpoint::VoiceInbound))
-        .route("/webhooks/twilio/voice-status", webhook(Endpoint::VoiceStatus))
-        .route("/webhooks/twilio/recording-status", webhook(Endpoint::RecordingStatus))
-        .route("/webhooks/twilio/dial-action", webhook(Endpoint::DialAction))
+        .merge(webhooks(state.door.clone()))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::panicked))
@@ -35,8 +32,30 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
+/// While the database has not been opened yet.
+pub fn without_book(door: DoorState) -> Router {
+    Router::new()
+        .route("/health", get(health::without_book))
+        .merge(webhooks(door.clone()))
+        .fallback(problem::not_open)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn(request_id::trace))
+        .with_state(door)
+}
+
+/// For Twilio, let in by signature alone.
+fn webhooks<S: Clone + Send + Sync + 'static>(door: DoorState) -> Router<S> {
+    Router::new()
+        .route("/webhooks/twilio/voice-inbound", webhook(Endpoint::VoiceInbound))
+        .route("/webhooks/twilio/voice-status", webhook(Endpoint::VoiceStatus))
+        .route("/webhooks/twilio/recording-status", webhook(Endpoint::RecordingStatus))
+        .route("/webhooks/twilio/dial-action", webhook(Endpoint::DialAction))
+        .with_state(door)
+}
+
 /// Twilio can be configured to send either method.
-fn webhook(endpoint: Endpoint) -> axum::routing::MethodRouter<AppState> {
+fn webhook(endpoint: Endpoint) -> axum::routing::MethodRouter<DoorState> {
     axum::routing::post(webhooks::receive)
         .get(webhooks::receive)
         .layer::<_, Infallible>(axum::Extension(Service(endpoint)))

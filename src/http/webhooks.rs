@@ -9,12 +9,13 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use domain::sid::CallSid;
 use projections::chain;
 use time::OffsetDateTime;
 
 use super::problem::ApiError;
 use super::request_id::RequestId;
-use crate::app::AppState;
+use crate::door::DoorState;
 use crate::ingest::inbox::InboxError;
 use crate::ingest::{Delivery, Endpoint};
 use crate::twilio::form::Form;
@@ -24,8 +25,11 @@ use crate::twilio::twiml;
 /// The largest body that is read, in bytes. Twilio's own requests are a few kilobytes.
 pub const LARGEST_BODY: usize = 256 * 1024;
 
-/// Twilio gives up after 15 seconds, and a caller hears silence until then (contract section 9, trap 13).
-const PATIENCE: Duration = Duration::from_secs(4);
+/// How long a body may take. Twilio gives up after 15 seconds (contract section 9, trap 13).
+const BODY_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long a caller, who hears silence until then, waits for the book.
+const CALLER_PATIENCE: Duration = Duration::from_millis(900);
 
 /// Which of the four webhooks a route serves.
 #[derive(Clone, Copy, Debug)]
@@ -34,48 +38,57 @@ pub struct Service(pub Endpoint);
 /// Answers 204 to a status callback, `<Response/>` to a dial action and TwiML to an incoming call; 403 where
 /// the signature is wrong, and then nothing is stored.
 pub async fn receive(
-    State(state): State<AppState>,
+    State(state): State<DoorState>,
     Extension(Service(endpoint)): Extension<Service>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let received_at = now();
     let (head, body) = request.into_parts();
-    let body =
-        tokio::time::timeout(PATIENCE, Bytes::from_request(Request::from_parts(head.clone(), body), &state))
-            .await
-            .map_err(|_| ApiError::UnreadableForm { reason: "it did not arrive in time".into() })?
-            .map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { limit: LARGEST_BODY },
-                _ => ApiError::UnreadableForm { reason: "it broke off".into() },
-            })?;
+    let body = tokio::time::timeout(
+        BODY_PATIENCE,
+        Bytes::from_request(Request::from_parts(head.clone(), body), &state),
+    )
+    .await
+    .map_err(|_| ApiError::UnreadableForm { reason: "it did not arrive in time".into() })?
+    .map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::PayloadTooLarge { limit: LARGEST_BODY },
+        _ => ApiError::UnreadableForm { reason: "it broke off".into() },
+    })?;
     let form = verified(&state, &head.method, &head.uri, &head.headers, &body)?;
     let idempotency_token = text(&head.headers, "i-twilio-idempotency-token");
     let answer = answer(&state, endpoint, &form);
+    let call_sid = form.get("CallSid").and_then(|sid| CallSid::try_new(sid).ok());
     let stored = state.inbox.accept(Delivery { endpoint, form, idempotency_token, request_id, received_at });
     if endpoint == Endpoint::VoiceInbound {
-        announce(stored).await;
+        announce(call_sid, stored).await;
         return Ok(answer);
     }
     match stored.await {
         Ok(()) => Ok(answer),
-        Err(error) => Err(ApiError::Unavailable { what: "the database", source: error.into() }),
+        Err(error) => Err(ApiError::Unavailable { what: "the inbox", source: error.into() }),
     }
 }
 
 /// A caller is never dropped because the book cannot be written, and never kept waiting for long.
-async fn announce(stored: impl Future<Output = Result<(), InboxError>>) {
-    let error = match tokio::time::timeout(PATIENCE, stored).await {
+async fn announce(call_sid: Option<CallSid>, stored: impl Future<Output = Result<(), InboxError>>) {
+    let error = match tokio::time::timeout(CALLER_PATIENCE, stored).await {
         Ok(Ok(())) => return,
         Ok(Err(error)) => chain(&error),
-        Err(_) => format!("the inbox took longer than {PATIENCE:?}"),
+        Err(_) => format!("neither the inbox nor the spool had it within {CALLER_PATIENCE:?}"),
     };
-    tracing::error!(error, "an incoming call was routed, but its announcement may not be stored");
+    // What is not a SID may be anything, and is not for the log.
+    let call_sid = call_sid.as_ref().map_or("without a SID", CallSid::as_str);
+    tracing::error!(
+        error,
+        call.sid = call_sid,
+        "the call {call_sid} was routed, but its announcement may be lost"
+    );
 }
 
 /// The parameters of a request that Twilio signed (contract section 2).
 fn verified(
-    state: &AppState,
+    state: &DoorState,
     method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
@@ -108,7 +121,7 @@ fn verified(
     })
 }
 
-fn answer(state: &AppState, endpoint: Endpoint, form: &Form) -> Response {
+fn answer(state: &DoorState, endpoint: Endpoint, form: &Form) -> Response {
     let document = match endpoint {
         Endpoint::VoiceStatus | Endpoint::RecordingStatus => return StatusCode::NO_CONTENT.into_response(),
         Endpoint::DialAction => twiml::empty(),

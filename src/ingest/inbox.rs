@@ -1,27 +1,37 @@
-//! The door: a webhook is answered when its row in `twilio_webhook_inbox` is durable.
+//! The door: a webhook is answered when its row in `twilio_webhook_inbox` is durable, or, while the database cannot
+//! take it, when it is in the spool.
 //!
-//! A repeated request is the same row, because its key is derived from what it says (contract section 3).
-//! Rows of concurrent requests are inserted together.
+//! A repeated request is the same row, because its key is derived from what it says (contract section 3). So
+//! nothing is lost or doubled where it is not known whether an insert came through.
+
+mod row;
+mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::Value;
-use sqlx::PgPool;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use self::row::Row;
+use self::writer::Queued;
+pub use self::writer::Writer;
+use super::spool::{Spool, SpoolError};
 use crate::twilio::form::Form;
 
-/// Rows in one insert at most.
-const BATCH: usize = 500;
-/// Requests that may wait; whoever comes then waits for room.
+/// Requests that may wait for the database; whoever comes then waits for room.
 const QUEUE: usize = 4_096;
-/// Widths of the columns; what is longer is kept in the payload alone.
-const LONGEST_SID: usize = 100;
+/// How long a request waits for the database before it goes to the spool.
+const DATABASE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long it then waits for the disk. Twilio tries a refused callback again within 15 seconds.
+const DISK_PATIENCE: Duration = Duration::from_secs(3);
+/// The width of the column.
 const LONGEST_KEY: usize = 255;
 
 /// Where Twilio sent a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Endpoint {
     VoiceInbound,
     VoiceStatus,
@@ -84,130 +94,94 @@ impl Endpoint {
     }
 }
 
-/// A request whose signature was right.
-#[derive(Clone, Debug)]
+/// A request whose signature was right. It is kept in the spool as it is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
     pub endpoint: Endpoint,
     pub form: Form,
     pub idempotency_token: Option<String>,
     pub request_id: String,
     /// UTC, whole microseconds: what the database stores is what is decided with.
+    #[serde(with = "time::serde::rfc3339")]
     pub received_at: OffsetDateTime,
 }
 
-/// A delivery as the table has it.
-#[derive(Debug)]
-struct Row {
-    endpoint: Endpoint,
-    call_sid: Option<String>,
-    recording_sid: Option<String>,
-    dedupe_key: String,
-    payload: Value,
-    received_at: OffsetDateTime,
-    request_id: String,
-    idempotency_token: Option<String>,
+/// Why the database takes no rows, in words for anybody; the log has the details.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Outage {
+    #[error("the database has not been opened yet")]
+    NotOpen,
+    #[error("the database cannot be reached")]
+    Unreachable,
+    #[error("the database does not answer in time")]
+    Slow,
+    #[error("the database has no room left on its disk")]
+    Full,
+    #[error("the database is read-only")]
+    ReadOnly,
+    #[error("the database refuses to write, with SQLSTATE {code}")]
+    Refusing { code: String },
 }
 
-impl From<Delivery> for Row {
-    fn from(delivery: Delivery) -> Self {
-        let Delivery { endpoint, form, idempotency_token, request_id, received_at } = delivery;
-        let sid = |name: &str| {
-            form.get(name)
-                .filter(|sid| !sid.is_empty() && sid.len() <= LONGEST_SID && !sid.contains('\0'))
-                .map(str::to_owned)
-        };
-        Self {
-            endpoint,
-            call_sid: sid("CallSid"),
-            recording_sid: sid("RecordingSid"),
-            dedupe_key: endpoint.dedupe_key(&form),
-            payload: form.to_json(),
-            received_at,
-            request_id,
-            idempotency_token,
-        }
-    }
+/// Neither the inbox nor the spool has the delivery.
+#[derive(Debug, thiserror::Error)]
+pub enum InboxError {
+    #[error("{database}, and the spool cannot keep the webhook")]
+    Nowhere {
+        database: Outage,
+        #[source]
+        spool: SpoolError,
+    },
 }
-
-type Queued = (Row, oneshot::Sender<Result<(), Arc<sqlx::Error>>>);
 
 /// Takes deliveries. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox {
     queue: mpsc::Sender<Queued>,
-}
-
-/// The inbox cannot take a delivery; nothing was stored.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum InboxError {
-    #[error("the inbox cannot be written")]
-    Database(#[source] Arc<sqlx::Error>),
-    #[error("callbook is stopping")]
-    Stopping,
+    spool: Spool,
+    outage: watch::Receiver<Option<Outage>>,
 }
 
 impl Inbox {
-    /// Starts the task that inserts. `stored` is called after each insert.
-    pub fn start(pool: PgPool, stored: impl Fn() + Send + Sync + 'static) -> Self {
+    /// Everything goes to the spool until the writer has a database.
+    pub fn new(spool: Spool) -> (Self, Writer) {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(insert_all(pool, waiting, stored));
-        Self { queue }
+        let (outage, seen) = watch::channel(Some(Outage::NotOpen));
+        let writer = Writer::new(waiting, spool.clone(), outage);
+        (Self { queue, spool, outage: seen }, writer)
     }
 
     /// Returns when the delivery is durable, or was before.
     pub async fn accept(&self, delivery: Delivery) -> Result<(), InboxError> {
+        let delivery = Arc::new(delivery);
+        let known = self.outage.borrow().clone();
+        let database = match known {
+            Some(outage) => outage,
+            None => match tokio::time::timeout(DATABASE_PATIENCE, self.insert(&delivery)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(outage)) => outage,
+                Err(_) => Outage::Slow,
+            },
+        };
+        // Its row may come through all the same; it has the same key.
+        let kept = tokio::time::timeout(DISK_PATIENCE, self.spool.append(&delivery)).await;
+        kept.unwrap_or(Err(SpoolError::Slow)).map_err(|spool| InboxError::Nowhere { database, spool })
+    }
+
+    /// Why everything goes to the spool at the moment, if it does.
+    pub fn outage(&self) -> Option<Outage> {
+        self.outage.borrow().clone()
+    }
+
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    async fn insert(&self, delivery: &Arc<Delivery>) -> Result<(), Outage> {
         let (answer, answered) = oneshot::channel();
-        self.queue.send((delivery.into(), answer)).await.map_err(|_| InboxError::Stopping)?;
-        answered.await.map_err(|_| InboxError::Stopping)?.map_err(InboxError::Database)
+        let queued = (Row::of(Arc::clone(delivery)), answer);
+        // The writer ends with callbook.
+        self.queue.send(queued).await.map_err(|_| Outage::NotOpen)?;
+        answered.await.map_err(|_| Outage::NotOpen)?
     }
-}
-
-async fn insert_all(pool: PgPool, mut waiting: mpsc::Receiver<Queued>, stored: impl Fn()) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let (rows, answers): (Vec<Row>, Vec<_>) = std::mem::take(&mut batch).into_iter().unzip();
-        let result = insert_on_a_live_connection(&pool, rows).await.map_err(Arc::new);
-        for answer in answers {
-            // Whoever asked may have gone away; the row is stored either way.
-            let _ = answer.send(result.clone());
-        }
-        stored();
-    }
-}
-
-/// After a restart of the database every pooled connection fails once. A row's key makes a second insert
-/// harmless, so the rows are inserted again until the pool has none of those connections left.
-async fn insert_on_a_live_connection(pool: &PgPool, mut rows: Vec<Row>) -> sqlx::Result<()> {
-    // Sorted by key, so that two instances could only wait for each other, not deadlock.
-    rows.sort_by(|a, b| a.dedupe_key.cmp(&b.dedupe_key));
-    for _ in 0..pool.options().get_max_connections() {
-        match insert(pool, &rows).await {
-            Err(sqlx::Error::Io(_)) => {}
-            result => return result,
-        }
-    }
-    insert(pool, &rows).await
-}
-
-async fn insert(pool: &PgPool, rows: &[Row]) -> sqlx::Result<()> {
-    sqlx::query(
-        "insert into twilio_webhook_inbox
-                (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
-                 idempotency_token)
-         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[],
-                              $7::timestamptz[], $8::text[], $9::text[])
-         on conflict (dedupe_key) do nothing",
-    )
-    .bind(rows.iter().map(|row| row.endpoint.source()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.endpoint.event_type()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.call_sid.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.recording_sid.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.dedupe_key.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| &row.payload).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.received_at).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.request_id.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.idempotency_token.as_deref()).collect::<Vec<_>>())
-    .execute(pool)
-    .await
-    .map(drop)
 }

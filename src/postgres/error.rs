@@ -90,6 +90,20 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
+    /// Whether a server was there, or could be started, and another try may succeed: what is wrong is not the machine.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Exited { .. }
+                | Self::NotReady { .. }
+                | Self::OwnerNotReady { .. }
+                | Self::OwnerGone { .. }
+                | Self::StillInUse { .. }
+                | Self::Connect { .. }
+                | Self::CreateDatabase { .. }
+        )
+    }
+
     /// For `map_err`: what was tried, and on what.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PostgresError {
         move |source| PostgresError::Io { action, path: path.to_owned(), source }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::time::Duration;
 
-use super::script::{Endpoint, ExpectedCall};
+use super::script::{Endpoint, ExpectedCall, Request};
 
 /// Rows of the table on a screen; a file has them all.
 const ROWS_SHOWN: usize = 60;
@@ -47,6 +48,9 @@ pub enum News {
 #[derive(Debug)]
 pub struct Sent {
     pub endpoint: Endpoint,
+    pub request: Request,
+    /// How long the last attempt took.
+    pub took: Duration,
     pub repeated: bool,
     pub late: bool,
     pub reordered: bool,
@@ -57,6 +61,11 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// Whether callbook has answered for it.
+    pub fn is_accepted(&self) -> bool {
+        self.answer.is_some_and(is_accepted)
+    }
+
     /// Why this is not what should have happened; `None` when it is.
     pub fn trouble(&self) -> Option<String> {
         match (&self.complaint, self.answer) {
@@ -68,7 +77,7 @@ impl Sent {
 }
 
 impl Report {
-    pub fn add(&mut self, news: News) {
+    pub fn add(&mut self, news: &News) {
         let News::Sent(sent) = news else {
             self.calls_ended += 1;
             return;
@@ -86,7 +95,7 @@ impl Report {
             }
             None => self.unanswered += 1,
         }
-        if let Some(complaint) = sent.complaint {
+        if let Some(complaint) = &sent.complaint {
             self.complain(&format!("{}: {complaint}", sent.endpoint.name()));
         }
     }

@@ -37,7 +37,7 @@ enum TrafficError {
 
 impl Traffic {
     pub fn start(account: Account, app: &App, simulation: Simulation) -> Result<Self, DriverError> {
-        let driver = Driver::new(&app.url(), &app.state.webhook_base_url, account.clone())?;
+        let driver = Driver::new(&app.url(), &app.state.door.webhook_base_url, account.clone())?;
         let cancel = CancellationToken::new();
         let (pool, progress) = (app.state.pool.clone(), app.state.progress.clone());
         let stop = cancel.clone();

@@ -4,11 +4,12 @@
 
 use std::fmt::Write;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 /// The decoded pairs of a form or of a query string, in the order received.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Form(pub Vec<(String, String)>);
 
 /// Why a body is not a form. The caller answers 400.

@@ -37,14 +37,19 @@ impl Process {
         Self::run(command(data_dir))
     }
 
-    fn run(mut command: Command) -> Self {
+    fn run(command: Command) -> Self {
+        Self::until(command, "listens on ")
+    }
+
+    /// Returns when it says this and a URL.
+    fn until(mut command: Command, phrase: &str) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut before = Vec::new();
         let url = loop {
             let line = lines.next().unwrap_or_else(|| panic!("callbook ended: {before:?}")).unwrap();
-            if let Some((_, rest)) = line.split_once("listens on ") {
-                break rest.split_whitespace().next().unwrap().to_owned();
+            if let Some((_, rest)) = line.split_once(phrase) {
+                break rest.split([' ', ';']).next().unwrap().to_owned();
             }
             before.push(line);
         };
@@ -71,9 +76,10 @@ impl Process {
     /// Waits until the read model has got so far.
     async fn reached(&self, position: i64) -> i64 {
         loop {
-            let reached = self.get("/api/conversations").await["position"].as_i64().unwrap();
-            if reached >= position {
-                return reached;
+            // Without its database it has no position.
+            match self.get("/api/conversations").await["position"].as_i64() {
+                Some(reached) if reached >= position => return reached,
+                _ => {}
             }
             tokio::task::yield_now().await;
         }
@@ -189,6 +195,48 @@ async fn of_two_processes_one_works_and_the_other_takes_over_when_it_is_paused_o
 
     let verified = settings().arg("verify").output().unwrap();
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+#[tokio::test]
+async fn a_postgresql_of_its_own_that_is_killed_is_started_again_under_traffic() {
+    let folder = data_dir();
+    let callbook = Process::start(folder.path());
+    let seen = callbook.reached(20).await;
+    let pid_file = folder.path().join("postgres/postmaster.pid");
+    let postmaster = || std::fs::read_to_string(&pid_file).ok()?.lines().next().map(str::to_owned);
+    let killed = postmaster().unwrap();
+    assert!(Command::new("kill").args(["-s", "KILL", &killed]).status().unwrap().success());
+    callbook.reached(seen + 40).await;
+    assert_ne!(postmaster().unwrap(), killed);
+    loop {
+        let health = callbook.get("/health").await;
+        if health["status"] == "healthy" {
+            break;
+        }
+    }
+    callbook.signal("INT");
+    assert_eq!(callbook.ended(), Some(0));
+    assert_eq!(processes(folder.path()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_database_it_starts_and_goes_on_when_it_is_there() {
+    let database = TestDatabase::on_its_own_server().await;
+    let server = database.own_server();
+    let folder = data_dir();
+    let mut command = command(folder.path());
+    command.env("DATABASE_URL", server.url()).env("SIMULATE", "true");
+    server.stop().await;
+    let callbook = Process::until(command, "webhooks are taken at ");
+    let health = callbook.get("/health").await;
+    assert_eq!(health["why"], serde_json::json!(["the database has not been opened yet"]));
+    server.start().await;
+    while callbook.get("/health").await["status"] != "healthy" {
+        tokio::task::yield_now().await;
+    }
+    callbook.reached(10).await;
+    callbook.signal("INT");
+    assert_eq!(callbook.ended(), Some(0));
 }
 
 #[tokio::test]

@@ -195,7 +195,7 @@ async fn changed_lines_change_no_row_until_reclassify_does_by_events() {
     let after: Value = sqlx::query_scalar(snapshot).fetch_one(&callbook.pool).await.unwrap();
     assert_eq!(before, after, "a restart changes no row");
 
-    let lines = callbook.app.state.routing.lines.clone();
+    let lines = callbook.app.state.door.routing.lines.clone();
     let done = callbook::reclassify::reclassify(&callbook.pool, &lines, |_| {}).await.unwrap();
     assert_eq!((done.judged, done.changed), (2, 2));
     assert!(callbook.settled().await > head);
@@ -230,6 +230,7 @@ async fn a_call_whose_history_cannot_be_read_is_tried_again_later_and_holds_up_n
     .unwrap();
     twilio.send("voice-inbound", &incoming(&call_sid(9), CUSTOMER, OURS)).await;
     twilio.send("voice-inbound", &incoming(&call_sid(1), CUSTOMER, OURS)).await;
+    callbook.drained().await;
     tokio::time::timeout(Duration::from_secs(120), async {
         while callbook
             .count("select count(*) from twilio_webhook_inbox where processing_status = 'pending'")
@@ -274,7 +275,7 @@ async fn what_was_received_long_ago_and_comes_late_is_decided_too() {
     callbook.settled().await;
     let long_ago = datetime!(2026-02-08 06:11:30 UTC);
     let late = (2..1_302).map(|n| {
-        callbook.app.state.inbox.accept(Delivery {
+        callbook.app.state.door.inbox.accept(Delivery {
             endpoint: Endpoint::VoiceInbound,
             form: Form(incoming(&call_sid(n), CUSTOMER, OURS)),
             idempotency_token: None,
@@ -309,6 +310,7 @@ async fn two_callbooks_on_one_database_record_each_report_once() {
         }
     });
     futures::future::join_all(calls).await;
+    second.drained().await;
     let head = first.settled().await;
     assert_eq!(second.settled().await, head);
     assert_eq!(first.count("select count(*) from twilio_webhook_inbox").await, 120);

@@ -234,7 +234,7 @@ async fn the_holder_is_told_what_others_stored_and_they_are_told_what_it_folded(
 async fn what_others_tell_is_heard_also_after_the_connection_was_lost() {
     let database = TestDatabase::create().await;
     let pool = own_pool(&database).await;
-    let runner = Runner::init(pool.clone(), projections::ids::IdKey::new(&[7; 32])).await.unwrap();
+    let runner = Runner::init(pool.clone(), &projections::ids::IdKey::new(&[7; 32])).await.unwrap();
     let wakeup = std::sync::Arc::new(Wakeup::new(pool.clone(), Lease::new(pool.clone()), runner));
     let worker = wakeup.worker();
     let running = tokio::spawn(async move { wakeup.run().await });

@@ -11,6 +11,7 @@
 
 mod architecture;
 mod binary;
+mod chaos;
 mod ingest;
 mod lease;
 mod log;
@@ -19,6 +20,7 @@ mod rebuild;
 mod rest;
 mod signature;
 mod simulation;
+mod spool;
 mod stream;
 mod support;
 mod webhooks;

@@ -29,7 +29,7 @@ async fn a_changed_parameter_breaks_the_signature() {
     let callbook = Callbook::start().await;
     let params = incoming(&call_sid(1), CUSTOMER, OURS);
     let url = format!("{}/webhooks/twilio/voice-inbound", callbook.url);
-    let signature = callbook::twilio::signature::sign(&callbook.app.state.auth_token, &url, &params);
+    let signature = callbook::twilio::signature::sign(&callbook.app.state.door.auth_token, &url, &params);
     let mut changed = params.clone();
     changed.push(("Extra".to_owned(), "1".to_owned()));
     let send = async |params: Vec<(String, String)>| {
@@ -51,7 +51,7 @@ async fn the_configured_public_url_is_what_is_signed() {
     let callbook = Callbook::with(&[("WEBHOOK_BASE_URL", "https://user:pass@calls.example.com/")]).await;
     let params = incoming(&call_sid(1), CUSTOMER, OURS);
     let signature = callbook::twilio::signature::sign(
-        &callbook.app.state.auth_token,
+        &callbook.app.state.door.auth_token,
         "https://calls.example.com/webhooks/twilio/voice-inbound",
         &params,
     );
@@ -64,7 +64,12 @@ async fn the_configured_public_url_is_what_is_signed() {
         .unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let twiml = response.text().await.unwrap();
-    assert!(twiml.contains(r#"action="https://calls.example.com/webhooks/twilio/dial-action""#), "{twiml}");
+    assert!(
+        twiml.contains(
+            r##"action="https://calls.example.com/webhooks/twilio/dial-action#rc=2&amp;rp=5xx,ct""##
+        ),
+        "{twiml}"
+    );
 }
 
 #[tokio::test]

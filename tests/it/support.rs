@@ -6,8 +6,10 @@ pub mod database;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callbook::app::{App, Credentials};
+use callbook::app::{App, Book, Credentials};
 use callbook::config::Config;
+use callbook::door::Door;
+use callbook::ingest::inbox::Writer;
 use callbook::installation::{self, Owner};
 use secrecy::SecretString;
 use sqlx::PgPool;
@@ -15,7 +17,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 pub use client::{Twilio, pairs};
-use database::TestDatabase;
+use database::{OwnServer, TestDatabase};
 
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 pub const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -44,14 +46,11 @@ impl Callbook {
 
     /// Stops, and starts again on the same data with these settings.
     pub async fn restart(self, settings: &[(&str, &str)]) -> Self {
-        let Self { app, database, data_dir, .. } = self;
-        app.stop().await;
-        Self::on(database, data_dir, settings).await
+        self.stop().await.start(settings).await
     }
 
     pub async fn ids(&self) -> projections::ids::IdKey {
-        let owner = Owner { account_sid: ACCOUNT_SID.to_owned(), simulated: true };
-        installation::prepare(&self.pool, &owner).await.unwrap()
+        installation::prepare(&self.pool, &owner()).await.unwrap()
     }
 
     /// Live equals rebuilt, row for row.
@@ -60,32 +59,51 @@ impl Callbook {
         assert!(diff.is_empty(), "live differs from rebuilt: {diff:#?}");
     }
 
+    /// On a PostgreSQL that this test may stop.
+    pub async fn on_its_own_server(settings: &[(&str, &str)]) -> Self {
+        let database = Arc::new(TestDatabase::on_its_own_server().await);
+        Self::on(database, Arc::new(TempDir::new().unwrap()), settings).await
+    }
+
+    /// The PostgreSQL of [`Callbook::on_its_own_server`].
+    pub fn server(&self) -> &OwnServer {
+        self.database.own_server()
+    }
+
+    /// Forgets the connections to a PostgreSQL that is gone.
+    pub async fn reconnect(&mut self) {
+        self.pool = installation::connect(self.database.options(), 10).await.unwrap();
+    }
+
+    /// What waits in the spool.
+    pub fn spooled(&self) -> u64 {
+        self.app.state.door.inbox.spool().status().borrow().waiting
+    }
+
+    /// Returns when nothing waits in the spool, where a busy machine may have sent some.
+    pub async fn drained(&self) {
+        let mut spool = self.app.state.door.inbox.spool().status();
+        spool.wait_for(|spool| spool.waiting == 0).await.unwrap();
+    }
+
     /// Another callbook on the same database.
     pub async fn beside(&self) -> Self {
         Self::on(Arc::clone(&self.database), Arc::clone(&self.data_dir), &[]).await
     }
 
     async fn on(database: Arc<TestDatabase>, data_dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        let mut environment = vec![
-            ("DATABASE_URL".to_owned(), "postgres://test".to_owned()),
-            ("SIMULATE".to_owned(), "true".to_owned()),
-            ("PORT".to_owned(), "0".to_owned()),
-            ("SIMULATION_CALLS_PER_MINUTE".to_owned(), "0".to_owned()),
-            ("CALLBOOK_DATA_DIR".to_owned(), data_dir.path().display().to_string()),
-        ];
-        for (name, value) in settings {
-            environment.push(((*name).to_owned(), (*value).to_owned()));
-        }
-        let config = Config::from_sources(environment).unwrap();
+        let (config, credentials, listener) = settle_in(&data_dir, settings).await;
         let pool = installation::connect(database.options(), 10).await.unwrap();
-        let listener = TcpListener::bind(config.bind).await.unwrap();
-        let credentials = Credentials {
-            owner: Owner { account_sid: ACCOUNT_SID.to_owned(), simulated: true },
-            auth_token: SecretString::from(AUTH_TOKEN),
-        };
         let app = App::start(&config, credentials, pool.clone(), listener).await.unwrap();
         let url = app.url();
         Self { app, pool, url, database, data_dir }
+    }
+
+    /// Stops, and keeps what it has on its disk and in its database.
+    pub async fn stop(self) -> Stopped {
+        let Self { app, database, data_dir, .. } = self;
+        app.stop().await;
+        Stopped { database, data_dir }
     }
 
     pub fn twilio(&self) -> Twilio {
@@ -114,6 +132,7 @@ impl Callbook {
     async fn settle(&self) -> i64 {
         let mut progress = self.app.state.progress.clone();
         loop {
+            self.drained().await;
             let (waiting, head): (i64, i64) = sqlx::query_as(
                 "select (select count(*) from twilio_webhook_inbox where processing_status in ('pending', 'failed')),
                         (select coalesce(max(id), 0) from call_events)",
@@ -145,6 +164,60 @@ impl Callbook {
     pub async fn count(&self, query: &str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.unwrap()
     }
+}
+
+/// What a callbook that was stopped has left.
+pub struct Stopped {
+    database: Arc<TestDatabase>,
+    data_dir: Arc<TempDir>,
+}
+
+impl Stopped {
+    pub async fn start(self, settings: &[(&str, &str)]) -> Callbook {
+        Callbook::on(self.database, self.data_dir, settings).await
+    }
+
+    /// The PostgreSQL of [`Callbook::on_its_own_server`].
+    pub fn server(&self) -> &OwnServer {
+        self.database.own_server()
+    }
+
+    /// Starts as far as it goes without a database.
+    pub async fn open_door(&self) -> (Door, Writer) {
+        let (config, credentials, listener) = settle_in(&self.data_dir, &[]).await;
+        Door::open(&config, credentials, listener).await.unwrap()
+    }
+
+    /// Goes on with the start.
+    pub async fn behind(self, (door, writer): (Door, Writer)) -> Callbook {
+        let pool = installation::connect(self.database.options(), 10).await.unwrap();
+        let book = Book::open(pool.clone(), &owner()).await.unwrap();
+        let app = App::behind(door, writer, book);
+        let url = app.url();
+        Callbook { app, pool, url, database: self.database, data_dir: self.data_dir }
+    }
+}
+
+fn owner() -> Owner {
+    Owner { account_sid: ACCOUNT_SID.to_owned(), simulated: true }
+}
+
+async fn settle_in(data_dir: &TempDir, settings: &[(&str, &str)]) -> (Config, Credentials, TcpListener) {
+    let mut environment = vec![
+        ("DATABASE_URL".to_owned(), "postgres://test".to_owned()),
+        ("SIMULATE".to_owned(), "true".to_owned()),
+        ("PORT".to_owned(), "0".to_owned()),
+        ("SIMULATION_CALLS_PER_MINUTE".to_owned(), "0".to_owned()),
+        ("CALLBOOK_DATA_DIR".to_owned(), data_dir.path().display().to_string()),
+        ("SPOOL_MEBIBYTES".to_owned(), "1".to_owned()),
+    ];
+    for (name, value) in settings {
+        environment.push(((*name).to_owned(), (*value).to_owned()));
+    }
+    let config = Config::from_sources(environment).unwrap();
+    let listener = TcpListener::bind(config.bind).await.unwrap();
+    let credentials = Credentials { owner: owner(), auth_token: SecretString::from(AUTH_TOKEN) };
+    (config, credentials, listener)
 }
 
 /// Nothing is timed by this: it turns a test that would hang into one that says what it waits for.

@@ -15,7 +15,7 @@ async fn an_incoming_call_is_sent_to_the_dispatcher_in_seed_000s_shape() {
     assert_eq!(
         answer,
         format!(
-            r#"{XML}<Response><Dial timeout="60" action="http://calls.example.com/webhooks/twilio/dial-action" method="POST"><Sip statusCallback="http://calls.example.com/webhooks/twilio/voice-status" statusCallbackEvent="initiated ringing answered completed" statusCallbackMethod="POST">{DISPATCHER}</Sip></Dial></Response>"#
+            r#"{XML}<Response><Dial timeout="60" action="http://calls.example.com/webhooks/twilio/dial-action#rc=2&amp;rp=5xx,ct" method="POST"><Sip statusCallback="http://calls.example.com/webhooks/twilio/voice-status#rc=2&amp;rp=5xx,ct" statusCallbackEvent="initiated ringing answered completed" statusCallbackMethod="POST">{DISPATCHER}</Sip></Dial></Response>"#
         )
     );
 }
@@ -29,15 +29,15 @@ async fn the_dispatchers_call_is_sent_to_the_customer_under_our_number() {
     assert_eq!(
         answer,
         format!(
-            r#"{XML}<Response><Dial timeout="60" callerId="{OURS}" action="http://calls.example.com/webhooks/twilio/dial-action" method="POST" record="record-from-answer-dual" recordingStatusCallback="http://calls.example.com/webhooks/twilio/recording-status" recordingStatusCallbackMethod="POST"><Number statusCallback="http://calls.example.com/webhooks/twilio/voice-status" statusCallbackEvent="initiated ringing answered completed" statusCallbackMethod="POST">{CUSTOMER}</Number></Dial></Response>"#
+            r#"{XML}<Response><Dial timeout="60" callerId="{OURS}" action="http://calls.example.com/webhooks/twilio/dial-action#rc=2&amp;rp=5xx,ct" method="POST" record="record-from-answer-dual" recordingStatusCallback="http://calls.example.com/webhooks/twilio/recording-status#rc=2&amp;rp=5xx,ct" recordingStatusCallbackMethod="POST"><Number statusCallback="http://calls.example.com/webhooks/twilio/voice-status#rc=2&amp;rp=5xx,ct" statusCallbackEvent="initiated ringing answered completed" statusCallbackMethod="POST">{CUSTOMER}</Number></Dial></Response>"#
         )
     );
 }
 
 async fn signed_for(callbook: &Callbook, params: &[(String, String)]) -> String {
-    let base = callbook.app.state.webhook_base_url.to_string();
+    let base = callbook.app.state.door.webhook_base_url.to_string();
     let signature = callbook::twilio::signature::sign(
-        &callbook.app.state.auth_token,
+        &callbook.app.state.door.auth_token,
         &format!("{base}/webhooks/twilio/voice-inbound"),
         params,
     );
@@ -77,6 +77,7 @@ async fn unknown_parameters_are_signed_over_and_kept() {
     let mut params = incoming(&call_sid(1), CUSTOMER, OURS);
     params.extend(pairs(&[("BrandNew", "zażółć & co"), ("Twice", "a"), ("Twice", "b"), ("Nul", "a\0b")]));
     callbook.twilio().send("voice-inbound", &params).await;
+    callbook.drained().await;
     let payload: Value = sqlx::query_scalar("select payload from twilio_webhook_inbox")
         .fetch_one(&callbook.pool)
         .await

@@ -112,7 +112,7 @@ impl Builds {
     async fn left_out(self, snapshot: &mut PgConnection) -> sqlx::Result<LeftOut> {
         let mut left_out = LeftOut { calls: Vec::new(), threads: Vec::new() };
         for generation in [self.live, self.rebuilt] {
-            if !has_quarantine(snapshot, generation).await? {
+            if !quarantine::exists(snapshot, generation).await? {
                 continue;
             }
             for call in quarantine::list_in(snapshot, generation).await? {
@@ -218,12 +218,4 @@ impl Builds {
         let names = |columns: Vec<(String, i64)>| columns.into_iter().map(|(name, _)| name).collect();
         Ok((names(shared), names(unshared)))
     }
-}
-
-/// Builds from before there was a quarantine have none.
-async fn has_quarantine(snapshot: &mut PgConnection, generation: Generation) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(format!("{generation}.quarantine"))
-        .fetch_one(snapshot)
-        .await
 }

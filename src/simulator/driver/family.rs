@@ -45,6 +45,8 @@ impl Driver {
             let complaint = self.understand(request.endpoint, &delivered.answer, &mut told);
             // Nobody listens any more when the run was given up.
             let _ = news.send(News::Sent(Sent {
+                request: request.clone(),
+                took: delivered.took,
                 endpoint: request.endpoint,
                 repeated: delivery.repeated,
                 late: delivery.late,

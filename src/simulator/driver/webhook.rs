@@ -16,6 +16,8 @@ pub struct Delivered {
     pub answer: Answer,
     /// Attempts after the first.
     pub retries: u32,
+    /// How long the last attempt took.
+    pub took: Duration,
 }
 
 #[derive(Debug)]
@@ -37,13 +39,14 @@ impl Driver {
         let signature = sign(&self.account.auth_token, &destination.signed_url, &request.params);
         let mut retries = 0;
         loop {
+            let attempted = Instant::now();
             let answer = self
                 .attempt(request, destination, &signature, TIME_LIMIT.saturating_sub(begun.elapsed()))
                 .await;
             let is_last =
                 retries >= destination.retries.count || begun.elapsed() + PAUSE_BEFORE_RETRY >= TIME_LIMIT;
             if is_last || !answer.asks_for_retry(destination.retries) {
-                return Delivered { answer, retries };
+                return Delivered { answer, retries, took: attempted.elapsed() };
             }
             retries += 1;
             tokio::time::sleep(PAUSE_BEFORE_RETRY).await;
