@@ -33,6 +33,7 @@ use crate::wakeup::Wakeup;
 pub struct AppState {
     pub door: DoorState,
     pub pool: PgPool,
+    pub ids: IdKey,
     pub progress: watch::Receiver<Progress>,
     pub lease: Lease,
     pub broadcaster: Broadcaster,
@@ -84,14 +85,15 @@ impl StartError {
 #[derive(Debug)]
 pub struct Book {
     pool: PgPool,
+    ids: IdKey,
     runner: Runner,
 }
 
 impl Book {
     pub async fn open(pool: PgPool, owner: &Owner) -> Result<Self, StartError> {
-        let ids: IdKey = installation::prepare(&pool, owner).await?;
+        let ids = installation::prepare(&pool, owner).await?;
         let runner = Runner::init(pool.clone(), &ids).await?;
-        Ok(Self { pool, runner })
+        Ok(Self { pool, ids, runner })
     }
 }
 
@@ -110,7 +112,7 @@ impl App {
 
     /// Starts what the door leads to.
     pub fn behind(door: Door, writer: Writer, book: Book) -> Self {
-        let Book { pool, runner } = book;
+        let Book { pool, ids, runner } = book;
         let mut tasks = JoinSet::new();
         let progress = runner.progress();
         let lease = Lease::new(pool.clone());
@@ -144,7 +146,7 @@ impl App {
             holding.run().await;
             "the worker lease"
         });
-        let state = AppState { door: door.state.clone(), pool, progress, lease, broadcaster };
+        let state = AppState { door: door.state.clone(), pool, ids, progress, lease, broadcaster };
         door.lead_to(router(state.clone()));
         Self { state, address: door.address, door, tasks }
     }

@@ -1,5 +1,8 @@
 //! The command line. What a command prints for people goes through here; everything else is a log line.
 
+pub mod events;
+mod lint_log;
+
 use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::{ExitCode, ExitStatus};
@@ -7,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
+use domain::sid::CallSid;
 use indicatif::{ProgressBar, ProgressStyle};
 use percent_encoding::percent_decode_str;
 use projections::ids::IdKey;
@@ -49,6 +53,18 @@ enum Command {
     },
     /// Prove that the rows that serve are what a rebuild would make of the log
     Verify,
+    /// Tell the story of a call: each request about it, what came of it, and what each event changed
+    Events {
+        /// The Call SID, of any leg
+        #[arg(long)]
+        call: CallSid,
+    },
+    /// Find what stands in the log and this callbook cannot read
+    LintLog {
+        /// Read every payload as well, not only types and versions
+        #[arg(long)]
+        deep: bool,
+    },
     /// Open psql on callbook's database
     Psql {
         /// What psql is to be called with, such as -c 'select count(*) from messages'
@@ -70,6 +86,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Rebuild { dry_run: true, .. } => dry_run(&config).await,
             Command::Verify => dry_run(&config).await,
             Command::Rebuild { drop_previous, .. } => rebuild(&config, drop_previous).await,
+            Command::Events { call } => events::events(&config, &call).await,
+            Command::LintLog { deep } => lint_log::lint_log(&config, deep).await,
             Command::Psql { args } => psql(&config, &args).await,
         }
     })

@@ -1,5 +1,7 @@
 //! The surface: webhooks for Twilio, REST and SSE for everybody else.
 
+pub mod as_of;
+pub mod calls;
 pub mod conversations;
 pub mod health;
 pub mod page;

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod door;
 pub mod event_store;
+pub mod explain;
 pub mod http;
 pub mod ingest;
 pub mod installation;

@@ -11,6 +11,7 @@ pub mod facts;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod upcast;
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;

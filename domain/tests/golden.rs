@@ -1,4 +1,4 @@
-//! The stored form of every event type, as it was when the type was introduced.
+//! The stored form of every event type, in every version that was ever written.
 //!
 //! The log is kept for ever, so what is in `golden/` must always load, and must be written as it stands. A file
 //! there is never edited: a change of the format is a new version, with a new file beside the old one.
@@ -7,53 +7,82 @@
 
 use std::collections::BTreeSet;
 
-use domain::call::event::{DecodeError, EVENT_VERSION};
+use domain::call::event::DecodeError;
 use domain::call::facts::{RecordingStatus, StartBasis};
-use domain::call::{Authority, CallEvent, CallStatus, Facts};
+use domain::call::{Authority, CallEvent, CallStatus, Facts, upcast};
 use domain::direction::{Classification, Direction, Party, Rule};
 use domain::phone::{Address, PhoneNumber};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Event type and stored payload, all in version 1.
-const GOLDEN: [(&str, &str); 7] = [
-    ("call.created", include_str!("golden/call.created.v1.json")),
-    ("call.status_changed", include_str!("golden/call.status_changed.v1.json")),
-    ("call.dial_completed", include_str!("golden/call.dial_completed.v1.json")),
-    ("recording.ready", include_str!("golden/recording.ready.v1.json")),
-    ("call.details_reconciled", include_str!("golden/call.details_reconciled.v1.json")),
-    ("call.reclassified", include_str!("golden/call.reclassified.v1.json")),
-    ("call.frozen", include_str!("golden/call.frozen.v1.json")),
+/// Event type, version and stored payload; of each type the oldest version first.
+const GOLDEN: [(&str, &str, &str); 8] = [
+    ("call.created", "1", include_str!("golden/call.created.v1.json")),
+    ("call.status_changed", "1", include_str!("golden/call.status_changed.v1.json")),
+    ("call.dial_completed", "1", include_str!("golden/call.dial_completed.v1.json")),
+    ("call.dial_completed", "2", include_str!("golden/call.dial_completed.v2.json")),
+    ("recording.ready", "1", include_str!("golden/recording.ready.v1.json")),
+    ("call.details_reconciled", "1", include_str!("golden/call.details_reconciled.v1.json")),
+    ("call.reclassified", "1", include_str!("golden/call.reclassified.v1.json")),
+    ("call.frozen", "1", include_str!("golden/call.frozen.v1.json")),
 ];
 
+/// What is written today.
+fn current() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let formats = CallEvent::FORMATS;
+    GOLDEN.into_iter().filter(move |(event_type, version, _)| {
+        formats.iter().any(|format| format.event_type == *event_type && format.version == *version)
+    })
+}
+
 fn golden(event_type: &str) -> CallEvent {
-    let (_, payload) = GOLDEN.into_iter().find(|(name, _)| *name == event_type).unwrap();
-    CallEvent::decode(event_type, "1", payload).unwrap()
+    let (_, version, payload) = current().find(|(name, ..)| *name == event_type).unwrap();
+    CallEvent::decode(event_type, version, payload).unwrap()
 }
 
 #[test]
-fn every_event_type_has_a_golden_payload() {
-    assert_eq!(GOLDEN.map(|(name, _)| name), CallEvent::TYPES);
-    assert_eq!(EVENT_VERSION, "1", "a new version needs its own golden payloads");
+fn every_version_that_can_be_read_has_a_golden_payload() {
+    let today: Vec<&str> = CallEvent::FORMATS.iter().map(|format| format.event_type).collect();
+    assert_eq!(current().map(|(name, ..)| name).collect::<Vec<_>>(), today);
+    for event_type in today {
+        let readable: Vec<String> =
+            (0..=99).map(|n| n.to_string()).filter(|n| upcast::CURRENT.reads(event_type, n)).collect();
+        let golden: Vec<&str> = GOLDEN
+            .into_iter()
+            .filter(|(name, ..)| *name == event_type)
+            .map(|(_, version, _)| version)
+            .collect();
+        assert_eq!(readable, golden, "{event_type}");
+    }
 }
 
 #[test]
-fn every_golden_payload_loads_by_its_column_and_by_its_tag() {
-    for (event_type, payload) in GOLDEN {
-        let event = CallEvent::decode(event_type, "1", payload).unwrap();
+fn every_golden_payload_loads_by_its_columns() {
+    for (event_type, version, payload) in GOLDEN {
+        let event = CallEvent::decode(event_type, version, payload).unwrap();
         assert_eq!(event.type_name(), event_type);
-        assert_eq!(serde_json::from_str::<CallEvent>(payload).unwrap(), event);
         assert_eq!(serde_json::from_str::<Value>(payload).unwrap()["type"], event_type);
     }
 }
 
 #[test]
-fn every_golden_payload_is_written_as_it_was_read() {
-    for (event_type, payload) in GOLDEN {
+fn every_current_golden_payload_loads_by_its_tag_and_is_written_as_it_was_read() {
+    for (event_type, version, payload) in current() {
+        let event = golden(event_type);
+        assert_eq!(event.version(), version);
+        assert_eq!(serde_json::from_str::<CallEvent>(payload).unwrap(), event);
         let stored: Value = serde_json::from_str(payload).unwrap();
-        assert_eq!(serde_json::to_value(golden(event_type)).unwrap(), stored, "{event_type}");
+        assert_eq!(serde_json::to_value(event).unwrap(), stored, "{event_type}");
     }
+}
+
+#[test]
+fn a_dial_that_was_stored_as_a_whole_report_reads_as_the_status_it_is_stored_as_today() {
+    let old = include_str!("golden/call.dial_completed.v1.json");
+    assert_eq!(CallEvent::decode("call.dial_completed", "1", old).unwrap(), golden("call.dial_completed"));
+    let under_the_wrong_version = CallEvent::decode("call.dial_completed", "2", old).unwrap_err();
+    assert!(matches!(under_the_wrong_version, DecodeError::Payload { .. }), "{under_the_wrong_version}");
 }
 
 #[test]
@@ -83,8 +112,8 @@ fn a_golden_payload_means_what_it_says() {
 #[test]
 fn between_them_the_golden_payloads_hold_every_fact() {
     let mut all = Facts::default();
-    for event_type in CallEvent::TYPES {
-        all.join(golden(event_type).into_change().facts);
+    for format in CallEvent::FORMATS {
+        all.join(golden(format.event_type).into_change().facts);
     }
     // Without `..`, so that a new field does not compile until a golden payload holds it.
     let Facts {
@@ -196,10 +225,14 @@ fn every_side_and_every_party_is_stored_under_its_name() {
 
 #[test]
 fn an_unknown_type_or_version_is_named() {
-    let payload = GOLDEN[0].1;
-    for (event_type, version) in
-        [("call.abducted", "1"), ("call.created", "2"), ("call.created", ""), ("Call.Created", "1")]
-    {
+    let payload = GOLDEN[0].2;
+    for (event_type, version) in [
+        ("call.abducted", "1"),
+        ("call.created", "2"),
+        ("call.created", ""),
+        ("Call.Created", "1"),
+        ("call.dial_completed", "3"),
+    ] {
         let error = CallEvent::decode(event_type, version, payload).unwrap_err();
         assert!(
             matches!(&error, DecodeError::Unknown { event_type: named, version: v } if named == event_type && v == version)
@@ -215,7 +248,7 @@ fn an_unknown_type_or_version_is_named() {
 
 #[test]
 fn a_payload_that_cannot_be_read_names_its_type_and_quotes_nothing() {
-    for payload in ["", "{}", "[]", &GOLDEN[0].1.replace("in-progress", "on hold")] {
+    for payload in ["", "{}", "[]", &GOLDEN[0].2.replace("in-progress", "on hold")] {
         let error = CallEvent::decode("call.created", "1", payload).unwrap_err();
         let said = error.to_string();
         assert!(said.starts_with("the payload of a call.created event cannot be read beyond"), "{said}");
@@ -225,7 +258,7 @@ fn a_payload_that_cannot_be_read_names_its_type_and_quotes_nothing() {
 
 #[test]
 fn a_payload_with_more_than_this_version_knows_still_loads() {
-    let mut payload: Value = serde_json::from_str(GOLDEN[0].1).unwrap();
+    let mut payload: Value = serde_json::from_str(GOLDEN[0].2).unwrap();
     payload["facts"]["mood"] = "cheerful".into();
     assert_eq!(CallEvent::decode("call.created", "1", &payload.to_string()).unwrap(), golden("call.created"));
 }

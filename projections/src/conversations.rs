@@ -175,20 +175,26 @@ pub(crate) async fn refold(
         return Ok(());
     }
     let legs = load_families(connection, generation, touched).await?;
-    let mut parties = HashMap::new();
-    let mut messages = Vec::new();
-    for family in Family::assemble(&legs) {
-        if let Some(party) = family.placed_by().and_then(PartyOf::leg) {
-            parties.insert(ids.conversation(&party.key), party);
-        }
-        messages.extend(message::messages(&family, ids));
-    }
+    let (messages, parties) = level_two(&legs, ids);
     let keys: Vec<i64> = messages.iter().map(|message| message.id).collect();
     let old = thread::stored_parts(connection, generation, &keys).await?;
     let new: Vec<Part> = messages.iter().filter_map(Part::of).collect();
     let threads = Threads::compute(connection, generation, ids, (&old, &new), &parties).await?;
     threads.store(connection, generation).await?;
     rows::replace(connection, generation, &keys, &messages).await
+}
+
+/// The messages of the families that these legs make, and the party of each thread that they belong to.
+pub(crate) fn level_two(legs: &HashMap<String, Leg>, ids: &IdKey) -> (Vec<Message>, HashMap<i64, PartyOf>) {
+    let mut parties = HashMap::new();
+    let mut messages = Vec::new();
+    for family in Family::assemble(legs) {
+        if let Some(party) = family.placed_by().and_then(PartyOf::leg) {
+            parties.insert(ids.conversation(&party.key), party);
+        }
+        messages.extend(message::messages(&family, ids));
+    }
+    (messages, parties)
 }
 
 /// All legs that are connected to these calls by parent SIDs, however far up or down.

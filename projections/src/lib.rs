@@ -1,8 +1,10 @@
 //! The read side: reading the log in order, folding it into rows, and the queries of each read model.
 //!
 //! - [`log`] reads `call_events` by position; the database guarantees that position order is commit order.
+//!   [`lint`] finds what stands there and cannot be read.
 //! - [`generation`] names the tables of one build of the read side and its checkpoint.
 //! - [`conversations`] is the fold (legs, families, messages, threads) and [`queries`] what REST asks of it.
+//! - [`history`] replays the log up to a position: what a thread was, and what each event changed.
 //! - [`runner`] keeps the current generation up with the log, by way of a [`projector`], and [`lag`] says how far
 //!   it is behind; what cannot be folded is set aside in [`quarantine`].
 //! - [`rebuild`] builds the next generation beside the current one.
@@ -10,8 +12,10 @@
 pub mod conversations;
 mod copy;
 pub mod generation;
+pub mod history;
 pub mod ids;
 pub mod lag;
+pub mod lint;
 pub mod log;
 pub mod projector;
 pub mod quarantine;

@@ -89,6 +89,33 @@ pub async fn last_position(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar("select coalesce(max(id), 0) from call_events").fetch_one(connection).await
 }
 
+/// The position of the last event that was recorded at that time or before, 0 if there is none.
+///
+/// Recorded times ascend with positions, so it is found by halving, without an index of its own to be kept.
+pub async fn last_position_at(connection: &mut PgConnection, time: OffsetDateTime) -> sqlx::Result<i64> {
+    let (mut before, mut after) = (0, last_position(&mut *connection).await?.saturating_add(1));
+    while after - before > 1 {
+        let middle = before + (after - before) / 2;
+        // Positions have gaps: what stands nearest below speaks for the middle.
+        let nearest: Option<(i64, OffsetDateTime)> = sqlx::query_as(
+            "select id, created_at from call_events where id <= $1 and id > $2 order by id desc limit 1",
+        )
+        .bind(middle)
+        .bind(before)
+        .fetch_optional(&mut *connection)
+        .await?;
+        match nearest {
+            Some((position, recorded_at)) if recorded_at > time => after = position,
+            _ => before = middle,
+        }
+    }
+    let last: Option<i64> = sqlx::query_scalar("select max(id) from call_events where id <= $1")
+        .bind(before)
+        .fetch_one(connection)
+        .await?;
+    Ok(last.unwrap_or(0))
+}
+
 /// The statement that copies out the events after `position` and up to `last`, in order: what a whole log is
 /// read by. In order, because a scan that is not told so really came out of order.
 pub fn copy_out(position: i64, last: i64) -> String {

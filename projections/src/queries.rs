@@ -7,8 +7,9 @@ use std::collections::HashMap;
 
 use sqlx::types::time::OffsetDateTime;
 
+use crate::conversations::family::topmost;
 use crate::conversations::rows::Row;
-use crate::conversations::{Contact, Conversation, Message};
+use crate::conversations::{Contact, Conversation, Leg, Message, load_families};
 use crate::generation::Snapshot;
 
 /// Which part of a list is wanted. Lists are newest first, ties by id.
@@ -56,7 +57,42 @@ pub struct ActiveCall {
     pub thread: Option<(Conversation, Option<Contact>)>,
 }
 
+/// A call with all legs of its family.
+#[derive(Clone, Debug)]
+pub struct CallFamily {
+    /// The SID at the top, whether that call has been seen or not.
+    pub root: String,
+    /// The root first, then by SID.
+    pub legs: Vec<Leg>,
+    /// The entry of its thread; nothing while no leg has been announced.
+    pub entry: Option<Entry>,
+    pub contact: Option<Contact>,
+}
+
 impl Snapshot {
+    /// The family of a call, if anything is recorded of it.
+    pub async fn call(&mut self, call_sid: &str) -> sqlx::Result<Option<CallFamily>> {
+        let legs = load_families(&mut self.tx, self.generation, [call_sid.to_owned()].into()).await?;
+        let Some(leg) = legs.get(call_sid).or_else(|| legs.values().next()) else { return Ok(None) };
+        let root = topmost(leg, &legs).to_owned();
+        let query = format!(
+            "select {} from {}.messages m where m.root_call_sid = $1 and m.entry
+              order by m.twilio_sid = $2 desc, m.start_time, m.id limit 1",
+            message_columns(),
+            self.generation
+        );
+        let message: Vec<Message> =
+            sqlx::query_as(&query).bind(&root).bind(call_sid).fetch_all(&mut *self.tx).await?;
+        let entry = self.entries(message).await?.pop();
+        let thread = match entry.as_ref().and_then(|entry| entry.message.conversation_id) {
+            Some(id) => self.conversation(id).await?,
+            None => None,
+        };
+        let mut legs: Vec<Leg> = legs.into_values().collect();
+        legs.sort_by(|a, b| (a.call_sid != root, &a.call_sid).cmp(&(b.call_sid != root, &b.call_sid)));
+        Ok(Some(CallFamily { root, legs, entry, contact: thread.and_then(|thread| thread.contact) }))
+    }
+
     /// How many conversations there are; a counter, not a count.
     pub async fn total_conversations(&mut self) -> sqlx::Result<i64> {
         let query = format!("select rows from {}.totals where name = 'conversations'", self.generation);

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use cqrs_es::persist::{PersistedEventRepository, PersistenceError};
+use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEvent};
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, DomainEvent, EventEnvelope, EventStore};
-use domain::call::event::{DecodeError, EVENT_VERSION};
+use domain::call::event::DecodeError;
 use domain::call::{Call, CallError, CallEvent};
 use postgres_es::PostgresEventRepository;
 use sqlx::{PgConnection, PgPool};
@@ -44,7 +44,7 @@ impl StreamState {
                 aggregate_id: call_sid.to_owned(),
                 sequence: self.sequence,
                 event_type: event.type_name().to_owned(),
-                event_version: EVENT_VERSION.to_owned(),
+                event_version: event.version().to_owned(),
                 payload: serde_json::to_string(&event)
                     .unwrap_or_else(|error| unreachable!("an event is always JSON: {error}")),
                 metadata: metadata.to_owned(),
@@ -124,7 +124,7 @@ impl EventStore<Call> for CallStore {
         call_sid: &str,
     ) -> Result<Vec<EventEnvelope<Call>>, AggregateError<CallError>> {
         let stored = self.repository.get_events::<Call>(call_sid).await?;
-        Ok(stored.into_iter().map(EventEnvelope::try_from).collect::<Result<_, PersistenceError>>()?)
+        Ok(stored.into_iter().map(loaded).collect::<Result<_, PersistenceError>>()?)
     }
 
     async fn load_aggregate(&self, call_sid: &str) -> Result<CallContext, AggregateError<CallError>> {
@@ -168,6 +168,20 @@ impl EventStore<Call> for CallStore {
             }
         }
     }
+}
+
+/// What `postgres-es` has read. Its own conversion would take every payload for one of today's version, so the
+/// payload is written out once more and read like all others.
+fn loaded(stored: SerializedEvent) -> Result<EventEnvelope<Call>, PersistenceError> {
+    let SerializedEvent { aggregate_id, sequence, event_type, event_version, payload, metadata, .. } = stored;
+    let payload = CallEvent::decode(&event_type, &event_version, &payload.to_string())
+        .map_err(|source| LoadError::Event {
+            aggregate_id: aggregate_id.clone(),
+            sequence: sequence.try_into().unwrap_or(i64::MAX),
+            source,
+        })
+        .map_err(|error| PersistenceError::DeserializationError(error.into()))?;
+    Ok(EventEnvelope { aggregate_id, sequence, payload, metadata: serde_json::from_value(metadata)? })
 }
 
 fn placed(envelope: &EventEnvelope<Call>) -> Result<NewEvent, PersistenceError> {

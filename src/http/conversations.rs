@@ -14,6 +14,8 @@ use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::as_of::AsOf;
+use super::calls;
 use super::page::{self, Cursor, Id, ListQuery};
 use super::problem::ApiError;
 use crate::app::AppState;
@@ -30,7 +32,7 @@ pub async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<Value>
     });
     let total = snapshot.total_conversations().await.map_err(unreadable)?;
     let conversations = threads.iter().map(conversation).collect();
-    Ok(listed("conversations", conversations, Some(total), &query.window, next, snapshot.position()))
+    Ok(Json(listed("conversations", conversations, Some(total), &query.window, next, snapshot.position())))
 }
 
 /// `GET /api/conversations/active`: calls in progress, each with its conversation once it has one.
@@ -62,21 +64,51 @@ pub async fn one(State(state): State<AppState>, Id(id): Id) -> Result<Json<Value
     Ok(Json(value))
 }
 
-/// `GET /api/conversations/:id/messages`: its calls, newest first, legs merged (seed 000's note).
+/// `GET /api/conversations/:id/messages`: its calls, newest first, legs merged (seed 000's note). With `as_of`,
+/// as they were.
 pub async fn messages(State(state): State<AppState>, Id(id): Id, uri: Uri) -> Result<Json<Value>, ApiError> {
     let query = ListQuery::from_uri(&uri, page::DEFAULT_THREAD_LIMIT)?;
+    let as_of = AsOf::from_uri(&uri)?;
     let mut snapshot = open(&state).await?;
-    let thread = known(&mut snapshot, id).await?;
     let (window, limit) = one_more(&query.window);
-    let entries = snapshot.thread(id, window).await.map_err(unreadable)?;
-    let (entries, next) =
-        page_of(entries, limit, |entry| Cursor { at: entry.message.start_time, id: entry.message.id });
-    let messages = entries.iter().map(|entry| message(entry, thread.contact.as_ref())).collect();
-    let total = thread.conversation.total_calls;
-    Ok(listed("messages", messages, Some(total), &query.window, next, snapshot.position()))
+    let Some(as_of) = as_of else {
+        let thread = known(&mut snapshot, id).await?;
+        let entries = snapshot.thread(id, window).await.map_err(unreadable)?;
+        let total = thread.conversation.total_calls;
+        let contact = thread.contact.as_ref();
+        return Ok(Json(thread_page(entries, limit, total, contact, &query.window, snapshot.position())));
+    };
+    // A conversation that all calls have left was one all the same.
+    let party = match snapshot.conversation(id).await.map_err(unreadable)? {
+        Some(thread) => Some(thread.conversation.external_id),
+        None => snapshot.former_party(&state.ids, id).await.map_err(unreadable)?,
+    };
+    let party = party.ok_or(ApiError::UnknownConversation { id })?;
+    let moment = as_of.find(&mut snapshot).await?;
+    let past = snapshot.thread_as_of(&state.ids, &party, window, moment.position);
+    let past = past.await.map_err(unreadable)?;
+    let contact = past.contact.as_ref();
+    let mut body = thread_page(past.entries, limit, past.total, contact, &query.window, moment.position);
+    body["as_of"] = moment.time.map(iso).into();
+    body["unreadable"] = past.unreadable.iter().map(calls::unreadable_event).collect();
+    Ok(Json(body))
 }
 
-async fn open(state: &AppState) -> Result<Snapshot, ApiError> {
+fn thread_page(
+    entries: Vec<Entry>,
+    limit: usize,
+    total: i64,
+    contact: Option<&Contact>,
+    window: &page::Window,
+    position: i64,
+) -> Value {
+    let (entries, next) =
+        page_of(entries, limit, |entry| Cursor { at: entry.message.start_time, id: entry.message.id });
+    let messages = entries.iter().map(|entry| message(entry, contact)).collect();
+    listed("messages", messages, Some(total), window, next, position)
+}
+
+pub(super) async fn open(state: &AppState) -> Result<Snapshot, ApiError> {
     Snapshot::open(&state.pool).await.map_err(unreadable)
 }
 
@@ -84,7 +116,7 @@ async fn known(snapshot: &mut Snapshot, id: i64) -> Result<Thread, ApiError> {
     snapshot.conversation(id).await.map_err(unreadable)?.ok_or(ApiError::UnknownConversation { id })
 }
 
-fn unreadable(error: sqlx::Error) -> ApiError {
+pub(super) fn unreadable(error: sqlx::Error) -> ApiError {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
             ApiError::Unavailable { what: "the database", source: error.into() }
@@ -119,7 +151,7 @@ fn listed(
     window: &page::Window,
     next: Option<Cursor>,
     position: i64,
-) -> Json<Value> {
+) -> Value {
     let mut body = Map::new();
     body.insert(name.to_owned(), items.into());
     body.insert("total".to_owned(), total.into());
@@ -137,7 +169,7 @@ fn listed(
     }
     body.insert("next_cursor".to_owned(), next.map(|cursor| cursor.encode()).into());
     body.insert("position".to_owned(), position.into());
-    Json(Value::Object(body))
+    Value::Object(body)
 }
 
 fn conversation(thread: &Thread) -> Value {
@@ -181,7 +213,7 @@ fn contact(row: &Contact) -> Value {
 }
 
 /// One call of a thread, its legs beside it.
-fn message(entry: &Entry, contact: Option<&Contact>) -> Value {
+pub(super) fn message(entry: &Entry, contact: Option<&Contact>) -> Value {
     let mut value = leg(&entry.message);
     value["contact"] = contact.map_or(Value::Null, self::contact);
     value["legs"] = entry.legs.iter().map(leg).collect();

@@ -20,6 +20,14 @@ type Source = Box<dyn Error + Send + Sync>;
 pub enum ApiError {
     #[error("there is no conversation {id}")]
     UnknownConversation { id: i64 },
+    #[error("nothing is recorded of a call {sid}")]
+    UnknownCall { sid: String },
+    /// `now` and `head` are where the future begins.
+    #[error(
+        "`as_of` is `{value}`, which is in the future: now it is {now} and the log ends at position {head}",
+        value = shortened(.value)
+    )]
+    Future { value: String, now: String, head: i64 },
     /// `value` is what the caller sent, decoded.
     #[error("`{name}` is `{value}`, but it must be {expected}", value = shortened(.value))]
     BadParameter { name: &'static str, value: String, expected: &'static str },
@@ -71,6 +79,12 @@ impl ApiError {
             Self::UnknownConversation { .. } => {
                 (StatusCode::NOT_FOUND, "unknown-conversation", Some("There is no such conversation"))
             }
+            Self::UnknownCall { .. } => {
+                (StatusCode::NOT_FOUND, "unknown-call", Some("There is no such call"))
+            }
+            Self::Future { .. } => {
+                (StatusCode::BAD_REQUEST, "in-the-future", Some("Only the past can be looked back at"))
+            }
             Self::BadParameter { .. } => {
                 (StatusCode::BAD_REQUEST, "bad-parameter", Some("A parameter cannot be used"))
             }
@@ -94,6 +108,7 @@ impl ApiError {
             code,
             parameter: match self {
                 Self::BadParameter { name, .. } => Some(*name),
+                Self::Future { .. } => Some("as_of"),
                 _ => None,
             },
         };

@@ -9,7 +9,7 @@ use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::webhooks::Service;
-use super::{conversations, health, problem, request_id, stream, webhooks};
+use super::{calls, conversations, health, problem, request_id, stream, webhooks};
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::ingest::Endpoint;
@@ -22,6 +22,9 @@ pub fn router(state: AppState) -> Router {
         .route("/api/conversations/active", get(conversations::active))
         .route("/api/conversations/{id}", get(conversations::one))
         .route("/api/conversations/{id}/messages", get(conversations::messages))
+        .route("/api/calls/{sid}", get(calls::one))
+        .route("/api/calls/{sid}/events", get(calls::events))
+        .route("/api/calls/{sid}/explain", get(calls::explain))
         .route("/events/calls", get(stream::calls))
         .route("/events/stats", get(stream::stats))
         .merge(webhooks(state.door.clone()))

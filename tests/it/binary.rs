@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use crate::support::client::{http, incoming};
@@ -254,6 +255,55 @@ async fn a_command_attaches_to_the_postgresql_of_a_running_callbook() {
     let output = command(folder.path()).arg("reclassify").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(processes(folder.path()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_call_is_told_and_the_log_is_linted_on_the_command_line() {
+    let folder = data_dir();
+    let server = Process::start(folder.path());
+    server.reached(10).await;
+    let last = &server.get("/api/conversations").await["conversations"][0]["last_message"];
+    let sid = last["external_id"].as_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = command(folder.path()).args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+
+    let (code, told, log) = run(&["events", "--call", sid]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(told.starts_with(&format!("{sid}, as of position ")), "{told}");
+    assert!(told.contains(": call.created (version 1), number 1 of "), "{told}");
+    let (code, _, log) = run(&["events", "--call", "CA00000000000000000000000000000000"]);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("nothing is recorded of a call CA0000"), "{log}");
+    let (code, _, log) = run(&["events", "--call", "CA1"]);
+    assert_eq!(code, Some(2));
+    assert!(log.contains("expected CA and 32 hexadecimal digits"), "{log}");
+
+    let (code, said, log) = run(&["lint-log", "--deep"]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(said.contains("can be read (every payload was read)"), "{said}");
+    let account = server.get("/health").await["account_sid"].as_str().unwrap().to_lowercase();
+    let options = callbook::postgres::Options { data_dir: folder.path().to_owned(), durable: true };
+    let cluster = callbook::postgres::Cluster::open(options).await.unwrap();
+    let database = cluster.connect_options(&format!("callbook_{account}"));
+    let mut connection = PgConnection::connect_with(&database).await.unwrap();
+    connection
+        .execute(
+            "insert into call_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             values ('call', 'CA00000000000000000000000000000007', 1, 'call.frozen', '12', '{}', '{}')",
+        )
+        .await
+        .unwrap();
+    let (code, said, log) = run(&["lint-log"]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(said.starts_with("call.frozen in version 12: 1 events, positions "), "{said}");
+    assert!(said.contains("first of call CA00000000000000000000000000000007"), "{said}");
+    connection.close().await.unwrap();
+    cluster.stop().await.unwrap();
+    server.signal("INT");
+    assert_eq!(server.ended(), Some(0));
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@
 
 mod architecture;
 mod binary;
+mod calls;
 mod chaos;
+mod history;
 mod ingest;
 mod lease;
 mod log;
@@ -23,4 +25,5 @@ mod simulation;
 mod spool;
 mod stream;
 mod support;
+mod versions;
 mod webhooks;

@@ -107,7 +107,7 @@ async fn outcome(
                     aggregate_id: sid.to_string(),
                     sequence: *sequence,
                     event_type: event.type_name().to_owned(),
-                    event_version: "1".to_owned(),
+                    event_version: event.version().to_owned(),
                     payload: serde_json::to_string(&event).unwrap(),
                     recorded_at: START + Duration::seconds(position),
                 });

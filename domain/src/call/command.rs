@@ -146,7 +146,7 @@ impl CompleteDial {
     /// `completed`, until a callback or REST confirms.
     pub(super) fn facts(self) -> Facts {
         let dial = Dial {
-            status: StatusReport::new(self.status, Authority::Derived, None, None),
+            status: self.status,
             seconds: self.seconds.filter(|seconds| *seconds > 0),
             bridged: self.bridged,
         };

@@ -9,10 +9,8 @@ use time::OffsetDateTime;
 
 use super::facts::Facts;
 use super::status::CallStatus;
+use super::upcast::{self, Format, Misfit};
 use crate::direction::{Classification, Direction};
-
-/// The version that [`CallEvent`] writes today, for every type.
-pub const EVENT_VERSION: &str = "1";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -75,52 +73,53 @@ pub enum DecodeError {
     /// The parser's own message may quote the payload, and a payload is personal: only the place is told.
     #[error("the payload of a {event_type} event cannot be read beyond its character {column}")]
     Payload { event_type: String, column: usize },
+    #[error("the payload of a {event_type} event in version {version:?} is not what that version was")]
+    Old {
+        event_type: String,
+        version: String,
+        #[source]
+        misfit: Misfit,
+    },
 }
 
 impl CallEvent {
-    pub const TYPES: [&'static str; 7] = [
-        "call.created",
-        "call.status_changed",
-        "call.dial_completed",
-        "recording.ready",
-        "call.details_reconciled",
-        "call.reclassified",
-        "call.frozen",
+    /// What every type is called in the log, and the version in which it is written today.
+    pub const FORMATS: [Format; 7] = [
+        Format { event_type: "call.created", version: "1", wrap: Self::Created },
+        Format { event_type: "call.status_changed", version: "1", wrap: Self::StatusChanged },
+        Format { event_type: "call.dial_completed", version: "2", wrap: Self::DialCompleted },
+        Format { event_type: "recording.ready", version: "1", wrap: Self::RecordingReady },
+        Format { event_type: "call.details_reconciled", version: "1", wrap: Self::DetailsReconciled },
+        Format { event_type: "call.reclassified", version: "1", wrap: Self::Reclassified },
+        Format { event_type: "call.frozen", version: "1", wrap: Self::Frozen },
     ];
 
-    pub fn type_name(&self) -> &'static str {
+    fn format(&self) -> &'static Format {
+        const FORMATS: &[Format; 7] = &CallEvent::FORMATS;
         match self {
-            Self::Created(_) => "call.created",
-            Self::StatusChanged(_) => "call.status_changed",
-            Self::DialCompleted(_) => "call.dial_completed",
-            Self::RecordingReady(_) => "recording.ready",
-            Self::DetailsReconciled(_) => "call.details_reconciled",
-            Self::Reclassified(_) => "call.reclassified",
-            Self::Frozen(_) => "call.frozen",
+            Self::Created(_) => &FORMATS[0],
+            Self::StatusChanged(_) => &FORMATS[1],
+            Self::DialCompleted(_) => &FORMATS[2],
+            Self::RecordingReady(_) => &FORMATS[3],
+            Self::DetailsReconciled(_) => &FORMATS[4],
+            Self::Reclassified(_) => &FORMATS[5],
+            Self::Frozen(_) => &FORMATS[6],
         }
     }
 
-    /// Reads a stored payload. The type is taken from its column, so the payload is parsed once.
+    pub fn type_name(&self) -> &'static str {
+        self.format().event_type
+    }
+
+    /// The version in which this event is written.
+    pub fn version(&self) -> &'static str {
+        self.format().version
+    }
+
+    /// Reads a stored payload of any version; whoever reads the log does it by this. The type is taken from its
+    /// column, so a payload in today's version is parsed once.
     pub fn decode(event_type: &str, version: &str, payload: &str) -> Result<Self, DecodeError> {
-        let unknown =
-            || DecodeError::Unknown { event_type: event_type.to_owned(), version: version.to_owned() };
-        let wrap = match event_type {
-            "call.created" => Self::Created,
-            "call.status_changed" => Self::StatusChanged,
-            "call.dial_completed" => Self::DialCompleted,
-            "recording.ready" => Self::RecordingReady,
-            "call.details_reconciled" => Self::DetailsReconciled,
-            "call.reclassified" => Self::Reclassified,
-            "call.frozen" => Self::Frozen,
-            _ => return Err(unknown()),
-        };
-        if version != EVENT_VERSION {
-            return Err(unknown());
-        }
-        serde_json::from_str(payload).map(wrap).map_err(|error| DecodeError::Payload {
-            event_type: event_type.to_owned(),
-            column: error.column(),
-        })
+        upcast::CURRENT.decode(event_type, version, payload)
     }
 
     pub fn change(&self) -> &Change {
@@ -154,6 +153,6 @@ impl DomainEvent for CallEvent {
     }
 
     fn event_version(&self) -> String {
-        EVENT_VERSION.to_owned()
+        self.version().to_owned()
     }
 }

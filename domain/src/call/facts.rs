@@ -276,7 +276,7 @@ impl From<DialLeg> for String {
 /// How a `<Dial>` ended (contract section 1.3), a report about the child leg on the parent's stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Dial {
-    pub status: StatusReport,
+    pub status: CallStatus,
     /// Seconds; Twilio leaves it out for conferences, redirected children and unanswered dials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<u32>,
@@ -288,7 +288,7 @@ pub struct Dial {
 impl Dial {
     /// Answered, and not known to have ended before the two were connected.
     pub fn connected(&self) -> bool {
-        self.status.status == CallStatus::Completed && self.bridged != Some(false)
+        self.status == CallStatus::Completed && self.bridged != Some(false)
     }
 }
 

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 /// Twilio's statuses (contract section 1.1). `initiated` occurs in webhooks only, `queued` in REST too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+///
+/// In the order of how far the call has got; final ones, which are equally far, in a fixed order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallStatus {
     Queued,
@@ -120,8 +122,7 @@ impl StatusReport {
     }
 
     fn key(&self) -> impl Ord + use<> {
-        let fixed = CallStatus::ALL.iter().position(|status| *status == self.status);
-        (self.status.rank(), self.authority, self.sequence, self.at, fixed)
+        (self.status.rank(), self.authority, self.sequence, self.at, self.status)
     }
 }
 

@@ -8,6 +8,7 @@ mod identity;
 mod laws;
 mod recordings;
 mod reports;
+mod upcasting;
 
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use time::Duration;

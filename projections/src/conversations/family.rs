@@ -104,7 +104,7 @@ impl<'a> Family<'a> {
             .max();
         let dial = told.map(|(dial, _)| dial);
         let own = leg.status();
-        let status = if own.is_final() { own } else { dial.map_or(own, |dial| dial.status.status) };
+        let status = if own.is_final() { own } else { dial.map_or(own, |dial| dial.status) };
         let answered = matches!(status, CallStatus::InProgress | CallStatus::Completed);
         let connected = answered && dial.is_none_or(|dial| dial.bridged != Some(false));
         let stated = leg.duration.or_else(|| dial.and_then(|dial| dial.seconds).map(u32::cast_signed));
@@ -130,7 +130,7 @@ impl<'a> Family<'a> {
                 !self.legs().any(|leg| leg.call_sid == sid)
             })
             .map(|(_, dial)| Reached {
-                status: dial.status.status,
+                status: dial.status,
                 connected: dial.connected(),
                 duration: dial.seconds.map(u32::cast_signed),
                 ended_at: None,
@@ -193,7 +193,8 @@ fn unanswered<'r>(root: CallStatus, dialled: impl Iterator<Item = &'r Reached>) 
     telling.into_iter().find(|status| said.contains(status)).unwrap_or(CallStatus::NoAnswer)
 }
 
-fn topmost<'a>(leg: &'a Leg, legs: &'a HashMap<String, Leg>) -> &'a str {
+/// The SID at the top of the family of a leg, whether that call has been seen or not.
+pub(crate) fn topmost<'a>(leg: &'a Leg, legs: &'a HashMap<String, Leg>) -> &'a str {
     let mut top = leg;
     // A chain of parents is short; one that runs in a circle ends where it has visited every leg.
     for _ in 0..=legs.len() {

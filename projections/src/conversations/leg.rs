@@ -20,6 +20,9 @@ use time::OffsetDateTime;
 use super::rows::{self, row};
 use crate::generation::Generation;
 
+/// Decimals that a price is kept with: Twilio's smallest are hundredths of a cent and less.
+const PRICE_DECIMALS: u32 = 5;
+
 /// A row of `call_legs`. Durations are seconds, `queue_time` milliseconds, times UTC.
 #[derive(Clone, Debug, PartialEq, Serialize, sqlx::FromRow)]
 pub struct Leg {
@@ -183,7 +186,9 @@ impl Leg {
             self.status = Some(status.status.as_str().to_owned());
             self.provisional = status.status.is_final() && status.authority == Authority::Derived;
         }
-        if let Some(price) = facts.price {
+        if let Some(mut price) = facts.price {
+            // As the column has it, so that a row that was never stored is like one that was.
+            price.amount.rescale(PRICE_DECIMALS);
             (self.price, self.price_unit) = (Some(price.amount), Some(price.unit));
         }
         replace(&mut self.twilio_direction, facts.twilio_direction.map(String::from));

@@ -7,7 +7,7 @@ fn ended(status: CallStatus, authority: Authority) -> Option<StatusReport> {
 }
 
 fn dialled(status: CallStatus) -> Dial {
-    Dial { status: StatusReport::new(status, Authority::Derived, None, None), seconds: None, bridged: None }
+    Dial { status, seconds: None, bridged: None }
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn dial_leg() -> impl Strategy<Value = DialLeg> {
 }
 
 fn a_dial() -> impl Strategy<Value = (DialLeg, Dial)> {
-    (dial_leg(), status_report(), option::of(0_u32..3), option::of(any::<bool>()))
+    (dial_leg(), status(), option::of(0_u32..3), option::of(any::<bool>()))
         .prop_map(|(leg, status, seconds, bridged)| (leg, Dial { status, seconds, bridged }))
 }
 
@@ -187,7 +187,7 @@ fn join(one: &Facts, other: &Facts) -> Facts {
 fn store(call: &mut Call, events: Vec<CallEvent>) {
     for event in events {
         let payload = serde_json::to_string(&event).unwrap();
-        call.apply(CallEvent::decode(event.type_name(), "1", &payload).unwrap());
+        call.apply(CallEvent::decode(event.type_name(), event.version(), &payload).unwrap());
     }
 }
 

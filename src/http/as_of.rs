@@ -1,0 +1,91 @@
+//! `as_of`: the moment that somebody looks back at, a time or a position of the log.
+
+use axum::extract::Query;
+use axum::http::Uri;
+use projections::generation::Snapshot;
+use projections::history::{Asked, Moment, NotPast};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
+
+use super::conversations::{iso, unreadable};
+use super::problem::ApiError;
+
+const EXPECTED: &str = "a position of the log such as 1042, or a time such as 2026-02-08T06:11:00Z \
+                        (a plus sign in an address is written %2B)";
+
+/// The parameter, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsOf {
+    asked: Asked,
+    /// As the caller wrote it.
+    text: String,
+}
+
+impl AsOf {
+    pub fn from_uri(uri: &Uri) -> Result<Option<Self>, ApiError> {
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(ApiError::internal)?;
+        let mut given = pairs.into_iter().filter(|(name, _)| name == "as_of").map(|(_, value)| value);
+        let Some(text) = given.next() else { return Ok(None) };
+        if given.next().is_some() {
+            return Err(ApiError::BadParameter { name: "as_of", value: text, expected: "given once" });
+        }
+        match read(&text) {
+            Some(asked) => Ok(Some(Self { asked, text })),
+            None => Err(ApiError::BadParameter { name: "as_of", value: text, expected: EXPECTED }),
+        }
+    }
+
+    /// The place in the log. The future is refused: an answer of the present would change with every call.
+    pub async fn find(self, snapshot: &mut Snapshot) -> Result<Moment, ApiError> {
+        match snapshot.moment(self.asked).await.map_err(unreadable)? {
+            Ok(moment) => Ok(moment),
+            Err(NotPast::Future { now, head }) => {
+                Err(ApiError::Future { value: self.text, now: iso(now), head })
+            }
+            Err(error @ NotPast::Ahead { .. }) => {
+                Err(ApiError::Unavailable { what: "the read model of that moment", source: error.into() })
+            }
+        }
+    }
+}
+
+fn read(text: &str) -> Option<Asked> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok().map(Asked::Position);
+    }
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+    Some(Asked::Time(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_position_or_a_time() {
+        for (text, asked) in [
+            ("0", Asked::Position(0)),
+            ("1042", Asked::Position(1_042)),
+            ("2026-02-08T06:11:00Z", Asked::Time(datetime!(2026-02-08 06:11 UTC))),
+            ("2026-02-08T08:11:00.5+02:00", Asked::Time(datetime!(2026-02-08 06:11:00.5 UTC))),
+        ] {
+            assert_eq!(read(text), Some(asked), "{text}");
+        }
+        for text in [
+            "",
+            "-1",
+            "+1",
+            "99999999999999999999",
+            "yesterday",
+            "2026-02-08",
+            "2026-02-08T06:11:00",
+            "2026-02-08T08:11:00 02:00",
+            "2026-13-08T06:11:00Z",
+            "١",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}
