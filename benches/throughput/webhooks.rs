@@ -1,0 +1,230 @@
+//! Signed webhooks over HTTP to a durable row: the application's door, and the same handler with one transaction
+//! a request.
+//!
+//! Two ways: the door alone, as an instance that does not hold the worker lease serves it, and with ingest and
+//! projection of the same rows at work on the same cores, for both.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::from_fn;
+use axum::routing::post;
+use callbook::app::App;
+use callbook::http::request_id::{self, RequestId};
+use callbook::http::router::router;
+use callbook::twilio::form::Form;
+use callbook::twilio::signature::{self, SignedBody};
+use secrecy::SecretString;
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::Sizes;
+use crate::family::{Cast, Parties};
+use crate::forms::{self, STATUS_PATH};
+use crate::http::{self, Answered};
+use crate::measure::{median, quantile_ms, rate};
+use crate::server::{AUTH_TOKEN, Database, Server};
+use crate::table::{Figure, Table, Target};
+
+const CONNECTIONS: [usize; 2] = [64, 256];
+
+/// Something that takes webhooks on a socket.
+struct Subject {
+    address: SocketAddr,
+    /// What the signature is over.
+    base_url: Arc<str>,
+    server: Option<JoinHandle<()>>,
+    /// Decides and folds what is taken.
+    app: Option<App>,
+    database: Database,
+}
+
+impl Subject {
+    /// The whole application.
+    async fn callbook(database: Database) -> anyhow::Result<Self> {
+        let app = database.app().await?;
+        let base_url = Arc::clone(&app.state.webhook_base_url);
+        Ok(Self { address: app.address, base_url, server: None, app: Some(app), database })
+    }
+
+    /// The application's routes and inbox, without its worker and its projection.
+    async fn door(database: Database) -> anyhow::Result<Self> {
+        let app = database.app().await?;
+        let state = app.state.clone();
+        drop(app);
+        let base_url = Arc::clone(&state.webhook_base_url);
+        let (address, server) = serve(router(state)).await?;
+        Ok(Self { address, base_url, server: Some(server), app: None, database })
+    }
+
+    /// The peer; with an application beside it that decides and folds, where that is asked for.
+    async fn peer(database: Database, ingests: bool) -> anyhow::Result<Self> {
+        let app = if ingests { Some(database.app().await?) } else { None };
+        let base_url: Arc<str> = "http://peer.example".into();
+        let peer =
+            Peer { pool: database.pool.clone(), base_url: Arc::clone(&base_url), token: AUTH_TOKEN.into() };
+        let routes = Router::new()
+            .route(STATUS_PATH, post(receive))
+            .layer(DefaultBodyLimit::max(callbook::http::webhooks::LARGEST_BODY))
+            .layer(from_fn(request_id::trace))
+            .with_state(peer);
+        let (address, server) = serve(routes).await?;
+        Ok(Self { address, base_url, server: Some(server), app, database })
+    }
+
+    async fn stop(self, server: &Server) -> anyhow::Result<()> {
+        if let Some(task) = self.server {
+            task.abort();
+        }
+        if let Some(app) = self.app {
+            app.stop().await;
+        }
+        server.drop(self.database).await
+    }
+}
+
+async fn serve(routes: Router) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let server = tokio::spawn(async move {
+        // Ends with the process, or when it is aborted.
+        let _ = axum::serve(listener, routes).await;
+    });
+    Ok((address, server))
+}
+
+#[derive(Clone)]
+struct Peer {
+    pool: PgPool,
+    base_url: Arc<str>,
+    token: SecretString,
+}
+
+/// The same checks and the same row, in a transaction of its own.
+async fn receive(
+    State(peer): State<Peer>,
+    axum::Extension(RequestId(request_id)): axum::Extension<RequestId>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> StatusCode {
+    let Ok(form) = Form::parse(&body) else { return StatusCode::BAD_REQUEST };
+    let url = signature::public_url(&peer.base_url, uri.path());
+    let given = headers.get("x-twilio-signature").and_then(|value| value.to_str().ok());
+    if !given.is_some_and(|given| signature::verify(&peer.token, &url, SignedBody::Form(&form.0), given)) {
+        return StatusCode::FORBIDDEN;
+    }
+    let get = |name| form.get(name).unwrap_or_default();
+    let key = format!(
+        "call:{}:{}:{}:{}",
+        get("AccountSid"),
+        get("CallSid"),
+        get("CallStatus"),
+        get("SequenceNumber")
+    );
+    let stored = sqlx::query(
+        "insert into twilio_webhook_inbox
+                (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
+                 idempotency_token)
+         values ('twilio_voice', 'call-status', $1, null, $2, $3, $4, $5, null)
+         on conflict (dedupe_key) do nothing",
+    )
+    .bind(get("CallSid"))
+    .bind(key)
+    .bind(form.to_json())
+    .bind(OffsetDateTime::now_utc())
+    .bind(request_id)
+    .execute(&peer.pool)
+    .await;
+    if stored.is_ok() { StatusCode::NO_CONTENT } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// The figures of one subject at one number of connections.
+#[derive(Default)]
+struct Samples {
+    rates: Vec<f64>,
+    p50: Vec<f64>,
+    p99: Vec<f64>,
+}
+
+impl Samples {
+    fn add(&mut self, answered: &Answered) {
+        self.rates.push(rate(answered.latencies.len() as u64, answered.took));
+        self.p50.push(quantile_ms(&answered.latencies, 0.5));
+        self.p99.push(quantile_ms(&answered.latencies, 0.99));
+    }
+}
+
+pub async fn run(server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::Result<()> {
+    for ingests in [false, true] {
+        let ours = server.database("webhooks").await?;
+        let ours = if ingests { Subject::callbook(ours).await? } else { Subject::door(ours).await? };
+        let peer = Subject::peer(server.database("webhooks_peer").await?, ingests).await?;
+        compare(sizes, table, &ours, &peer, ingests).await?;
+        ours.stop(server).await?;
+        peer.stop(server).await?;
+    }
+    Ok(())
+}
+
+async fn compare(
+    sizes: &Sizes,
+    table: &mut Table,
+    ours: &Subject,
+    peer: &Subject,
+    ingests: bool,
+) -> anyhow::Result<()> {
+    let mut sent = 0;
+    for connections in CONNECTIONS {
+        let mut samples = [Samples::default(), Samples::default()];
+        for _ in 0..sizes.rounds {
+            for (subject, samples) in [ours, peer].into_iter().zip(&mut samples) {
+                let requests = requests(subject, sent..sent + sizes.webhooks)?;
+                sent += sizes.webhooks;
+                samples.add(&http::closed(subject.address, requests, connections).await?);
+            }
+        }
+        for subject in [ours, peer] {
+            let rows: i64 = sqlx::query_scalar("select count(*) from twilio_webhook_inbox")
+                .fetch_one(&subject.database.pool)
+                .await?;
+            anyhow::ensure!(
+                u64::try_from(rows)? * 2 == sent,
+                "{} has {rows} rows of {sent} / 2 webhooks",
+                subject.database.name
+            );
+        }
+        let [ours, peer] = samples;
+        let while_ingesting = if ingests { ", ingest and projection at work" } else { "" };
+        let what = format!("signed webhooks to durable row, {connections} connections{while_ingesting}");
+        let other = "one transaction per request, pool of 16";
+        let (times, p99) = match (ingests, connections) {
+            (false, 64) => (Target::Times(1.0), Target::AtMost(Figure::Ms(30.0))),
+            (false, _) => (Target::Times(2.0), Target::None),
+            (true, _) => (Target::None, Target::None),
+        };
+        let per_second = |samples: &Samples| Figure::PerSecond(median(&samples.rates));
+        table.beside(&what, per_second(&ours), other, per_second(&peer), times);
+        let ms = |samples: &[f64]| Figure::Ms(median(samples));
+        table.beside(format!("{what}: p50"), ms(&ours.p50), other, ms(&peer.p50), Target::None);
+        table.beside(format!("{what}: p99"), ms(&ours.p99), other, ms(&peer.p99), p99);
+    }
+    Ok(())
+}
+
+fn requests(subject: &Subject, calls: std::ops::Range<u64>) -> anyhow::Result<Vec<Vec<u8>>> {
+    let parties = Parties { count: 5_000, one_is_busy: false };
+    let host = subject.address.to_string();
+    calls
+        .map(|call| {
+            let form = forms::lone_callback(&Cast::of(call, parties))?;
+            Ok(forms::request(&subject.base_url, &host, STATUS_PATH, &form))
+        })
+        .collect()
+}
