@@ -19,11 +19,6 @@ pub fn quantile_ms(samples: &[Duration], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_unstable();
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a length is an index"
-    )]
     let index = (sorted.len() as f64 * share).ceil() as usize;
     ms(sorted[index.saturating_sub(1).min(last)])
 }

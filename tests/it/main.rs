@@ -20,6 +20,7 @@ mod rebuild;
 mod rest;
 mod signature;
 mod simulation;
+mod soak;
 mod spool;
 mod stream;
 mod support;
