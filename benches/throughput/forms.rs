@@ -67,6 +67,15 @@ pub fn request(base_url: &str, host: &str, path: &str, form: &Form) -> Vec<u8> {
 
 pub const STATUS_PATH: &str = "/webhooks/twilio/voice-status";
 
+pub fn path(endpoint: Endpoint) -> &'static str {
+    match endpoint {
+        Endpoint::VoiceInbound => "/webhooks/twilio/voice-inbound",
+        Endpoint::VoiceStatus => STATUS_PATH,
+        Endpoint::RecordingStatus => "/webhooks/twilio/recording-status",
+        Endpoint::DialAction => "/webhooks/twilio/dial-action",
+    }
+}
+
 fn child_status(
     cast: &Cast,
     status: &str,

@@ -2,13 +2,10 @@
 
 use std::time::Instant;
 
-use callbook::ingest::{Delivery, Inbox};
-use futures::stream::{self, StreamExt, TryStreamExt};
-use time::OffsetDateTime;
-
 use crate::Sizes;
 use crate::family::{Cast, Parties};
 use crate::forms;
+use crate::http;
 use crate::measure::{median, rate};
 use crate::server::{Database, Server};
 use crate::table::{Figure, Table, Target};
@@ -42,25 +39,17 @@ pub async fn run(server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::R
 
 /// Through the door itself, so that the rows are what it stores.
 async fn fill(database: &Database, families: u64) -> anyhow::Result<u64> {
-    let inbox = Inbox::start(database.pool.clone(), || {});
-    let mut deliveries = Vec::new();
+    let door = database.door().await?;
+    let host = door.address.to_string();
+    let mut requests = Vec::new();
     for family in 0..families {
         let cast = Cast::of(family, Parties { count: 5_000, one_is_busy: false });
         for (endpoint, form) in forms::family(&cast)? {
-            deliveries.push(Delivery {
-                endpoint,
-                form,
-                idempotency_token: None,
-                request_id: format!("bench-{}", deliveries.len()),
-                received_at: OffsetDateTime::now_utc(),
-            });
+            requests.push(forms::request(&door.base_url, &host, forms::path(endpoint), &form));
         }
     }
-    let rows = deliveries.len() as u64;
-    stream::iter(deliveries)
-        .map(|delivery| Ok(inbox.accept(delivery)))
-        .try_for_each_concurrent(256, |accepted| accepted)
-        .await?;
+    let rows = requests.len() as u64;
+    http::closed(door.address, requests, 64).await?;
     Ok(rows)
 }
 

@@ -152,6 +152,7 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
     let server = Server::start().await?;
     let about = server.about().await?;
     let mut table = Table::default();
+    let mut failed = Vec::new();
     for part in Part::value_variants() {
         if !options.only.is_empty() && !options.only.contains(part) {
             continue;
@@ -161,24 +162,30 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
         let started = Instant::now();
         measure::reset_peak_memory();
         server.settle().await?;
-        match part {
-            Part::Units => units::run(&server, &sizes, &mut table).await?,
-            Part::Webhooks => webhooks::run(&server, &sizes, &mut table).await?,
-            Part::Ingest => ingest::run(&server, &sizes, &mut table).await?,
-            Part::CatchUp => catch_up::run(&server, &sizes, &mut table).await?,
-            Part::Rebuild => rebuild::run(&server, &sizes, &mut table).await?,
-            Part::Memory => rebuild::memory(&server, &sizes, &mut table).await?,
-            Part::Swap => swap::run(&server, &sizes, &mut table).await?,
-            Part::Pages => pages::run(&server, &sizes, &mut table).await?,
-            Part::Live => live::run(&server, &sizes, &mut table).await?,
+        // An hour's other figures are not lost with one part.
+        if let Err(error) = measure(*part, &server, &sizes, &mut table).await {
+            eprintln!("{name} failed: {error:#}");
+            failed.push(format!("{name} failed: {error:#}"));
         }
-        let peak = measure::peak_memory_mib();
-        table.note(format!(
-            "{name}: {:.0} s, peak memory {peak:.0} MiB, load included",
-            started.elapsed().as_secs_f64()
-        ));
+        let (took, peak) = (started.elapsed().as_secs_f64(), measure::peak_memory_mib());
+        table.note(format!("{name}: {took:.0} s, peak memory of this process {peak:.0} MiB, load included"));
     }
     server.stop().await?;
     println!("{about}\n\n{table}");
+    anyhow::ensure!(failed.is_empty(), "{}", failed.join("; "));
     Ok(())
+}
+
+async fn measure(part: Part, server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::Result<()> {
+    match part {
+        Part::Units => units::run(server, sizes, table).await,
+        Part::Webhooks => webhooks::run(server, sizes, table).await,
+        Part::Ingest => ingest::run(server, sizes, table).await,
+        Part::CatchUp => catch_up::run(server, sizes, table).await,
+        Part::Rebuild => rebuild::run(server, sizes, table).await,
+        Part::Memory => rebuild::memory(server, sizes, table).await,
+        Part::Swap => swap::run(server, sizes, table).await,
+        Part::Pages => pages::run(server, sizes, table).await,
+        Part::Live => live::run(server, sizes, table).await,
+    }
 }

@@ -1,9 +1,14 @@
 //! The PostgreSQL of a run, its databases, and the machine.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 
+use axum::Router;
 use callbook::app::{App, Credentials};
 use callbook::config::Config;
+use callbook::http::router::router;
 use callbook::installation::{self, Owner};
 use callbook::postgres::{Cluster, Options};
 use projections::ids::IdKey;
@@ -14,6 +19,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 pub const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -31,7 +37,7 @@ const EMPTY: &str = "bench_empty";
 pub struct Server {
     cluster: Cluster,
     // After the cluster: its folder goes when its server has been told to stop.
-    _home: TempDir,
+    home: TempDir,
 }
 
 /// A database and a pool on it, as the application has it.
@@ -40,6 +46,24 @@ pub struct Database {
     pub name: String,
     pub pool: PgPool,
     pub ids: IdKey,
+    /// For what the application keeps beside its database.
+    data_dir: PathBuf,
+}
+
+/// The application's routes and inbox, without its worker and its projection: what an instance serves while
+/// another one works.
+#[derive(Debug)]
+pub struct Door {
+    pub address: SocketAddr,
+    /// What signatures are over.
+    pub base_url: Arc<str>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
 }
 
 impl Server {
@@ -50,7 +74,7 @@ impl Server {
         let home = tempfile::Builder::new().prefix("callbook-bench-").permissions(permissions).tempdir()?;
         let cluster = Cluster::open(Options { data_dir: home.path().join("data"), durable: true }).await?;
         cluster.ensure_database(EMPTY).await?;
-        let server = Self { cluster, _home: home };
+        let server = Self { cluster, home };
         server.open(EMPTY).await?.pool.close().await;
         Ok(server)
     }
@@ -64,8 +88,13 @@ impl Server {
         self.copy(EMPTY, name).await
     }
 
-    /// A new database with what `template` has. Nobody may be connected to that.
+    /// A new database with what `template` has. Whoever is still connected to that is cut off.
     pub async fn copy(&self, template: &str, name: &str) -> anyhow::Result<Database> {
+        // A pool that is closed may have a connection that was just on its way back.
+        self.execute(&format!(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '{template}'"
+        ))
+        .await?;
         self.execute(&format!("create database {name} template {template} strategy file_copy")).await?;
         self.open(name).await
     }
@@ -91,7 +120,10 @@ impl Server {
     }
 
     pub async fn drop(&self, database: Database) -> anyhow::Result<()> {
-        self.drop_pool(&database.name, database.pool).await
+        match std::fs::remove_dir_all(&database.data_dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => self.drop_pool(&database.name, database.pool).await,
+        }
     }
 
     pub async fn drop_pool(&self, name: &str, pool: PgPool) -> anyhow::Result<()> {
@@ -111,7 +143,8 @@ impl Server {
     async fn open(&self, name: &str) -> anyhow::Result<Database> {
         let pool = installation::connect(self.cluster.connect_options(name), CONNECTIONS).await?;
         let ids = installation::prepare(&pool, &owner()).await?;
-        Ok(Database { name: name.to_owned(), pool, ids })
+        let data_dir = self.home.path().join(format!("app-{name}"));
+        Ok(Database { name: name.to_owned(), pool, ids, data_dir })
     }
 
     async fn execute(&self, statement: &str) -> anyhow::Result<()> {
@@ -162,12 +195,14 @@ fn owner() -> Owner {
 impl Database {
     /// The real application on this database and any free port.
     pub async fn app(&self) -> anyhow::Result<App> {
+        let data_dir = self.data_dir.display().to_string();
         let config = Config::from_sources(
             [
                 ("DATABASE_URL", "postgres://bench"),
                 ("SIMULATE", "true"),
                 ("SIMULATION_CALLS_PER_MINUTE", "0"),
                 ("PORT", "0"),
+                ("CALLBOOK_DATA_DIR", &data_dir),
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
@@ -175,6 +210,15 @@ impl Database {
         let credentials = Credentials { owner: owner(), auth_token: SecretString::from(AUTH_TOKEN) };
         let listener = TcpListener::bind(config.bind).await?;
         Ok(App::start(&config, credentials, self.pool.clone(), listener).await?)
+    }
+
+    pub async fn door(&self) -> anyhow::Result<Door> {
+        let app = self.app().await?;
+        let state = app.state.clone();
+        drop(app);
+        let base_url = Arc::clone(&state.webhook_base_url);
+        let (address, server) = serve(router(state)).await?;
+        Ok(Door { address, base_url, server })
     }
 
     /// Fills the read model from the log by a rebuild, without following the log first.
@@ -191,4 +235,17 @@ impl Database {
         sqlx::query("vacuum analyze").execute(&self.pool).await?;
         Ok(())
     }
+}
+
+/// Serves these routes on any free port until it is aborted.
+pub async fn serve(routes: Router) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let server = tokio::spawn(async move {
+        let served = axum::serve(listener, routes).await;
+        if let Err(error) = served {
+            eprintln!("a server of the benchmark ended: {error}");
+        }
+    });
+    Ok((address, server))
 }

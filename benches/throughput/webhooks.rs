@@ -15,13 +15,11 @@ use axum::middleware::from_fn;
 use axum::routing::post;
 use callbook::app::App;
 use callbook::http::request_id::{self, RequestId};
-use callbook::http::router::router;
 use callbook::twilio::form::Form;
 use callbook::twilio::signature::{self, SignedBody};
 use secrecy::SecretString;
 use sqlx::PgPool;
 use time::OffsetDateTime;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::Sizes;
@@ -29,7 +27,7 @@ use crate::family::{Cast, Parties};
 use crate::forms::{self, STATUS_PATH};
 use crate::http::{self, Answered};
 use crate::measure::{median, quantile_ms, rate};
-use crate::server::{AUTH_TOKEN, Database, Server};
+use crate::server::{AUTH_TOKEN, Database, Door, Server, serve};
 use crate::table::{Figure, Table, Target};
 
 const CONNECTIONS: [usize; 2] = [64, 256];
@@ -39,28 +37,24 @@ struct Subject {
     address: SocketAddr,
     /// What the signature is over.
     base_url: Arc<str>,
-    server: Option<JoinHandle<()>>,
+    database: Database,
+    door: Option<Door>,
+    peer: Option<JoinHandle<()>>,
     /// Decides and folds what is taken.
     app: Option<App>,
-    database: Database,
 }
 
 impl Subject {
-    /// The whole application.
-    async fn callbook(database: Database) -> anyhow::Result<Self> {
-        let app = database.app().await?;
-        let base_url = Arc::clone(&app.state.webhook_base_url);
-        Ok(Self { address: app.address, base_url, server: None, app: Some(app), database })
-    }
-
-    /// The application's routes and inbox, without its worker and its projection.
-    async fn door(database: Database) -> anyhow::Result<Self> {
-        let app = database.app().await?;
-        let state = app.state.clone();
-        drop(app);
-        let base_url = Arc::clone(&state.webhook_base_url);
-        let (address, server) = serve(router(state)).await?;
-        Ok(Self { address, base_url, server: Some(server), app: None, database })
+    /// The whole application, or its door alone.
+    async fn callbook(database: Database, ingests: bool) -> anyhow::Result<Self> {
+        if ingests {
+            let app = database.app().await?;
+            let (address, base_url) = (app.address, Arc::clone(&app.state.webhook_base_url));
+            return Ok(Self { address, base_url, database, door: None, peer: None, app: Some(app) });
+        }
+        let door = database.door().await?;
+        let (address, base_url) = (door.address, Arc::clone(&door.base_url));
+        Ok(Self { address, base_url, database, door: Some(door), peer: None, app: None })
     }
 
     /// The peer; with an application beside it that decides and folds, where that is asked for.
@@ -75,11 +69,12 @@ impl Subject {
             .layer(from_fn(request_id::trace))
             .with_state(peer);
         let (address, server) = serve(routes).await?;
-        Ok(Self { address, base_url, server: Some(server), app, database })
+        Ok(Self { address, base_url, database, door: None, peer: Some(server), app })
     }
 
     async fn stop(self, server: &Server) -> anyhow::Result<()> {
-        if let Some(task) = self.server {
+        drop(self.door);
+        if let Some(task) = self.peer {
             task.abort();
         }
         if let Some(app) = self.app {
@@ -87,16 +82,6 @@ impl Subject {
         }
         server.drop(self.database).await
     }
-}
-
-async fn serve(routes: Router) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
-    let server = tokio::spawn(async move {
-        // Ends with the process, or when it is aborted.
-        let _ = axum::serve(listener, routes).await;
-    });
-    Ok((address, server))
 }
 
 #[derive(Clone)]
@@ -163,8 +148,7 @@ impl Samples {
 
 pub async fn run(server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::Result<()> {
     for ingests in [false, true] {
-        let ours = server.database("webhooks").await?;
-        let ours = if ingests { Subject::callbook(ours).await? } else { Subject::door(ours).await? };
+        let ours = Subject::callbook(server.database("webhooks").await?, ingests).await?;
         let peer = Subject::peer(server.database("webhooks_peer").await?, ingests).await?;
         compare(sizes, table, &ours, &peer, ingests).await?;
         ours.stop(server).await?;
