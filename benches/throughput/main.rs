@@ -36,7 +36,8 @@ struct Options {
     /// Only these parts, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Events in the log that is rebuilt; five times as many for the memory of a large rebuild.
+    /// Events in the log that is rebuilt, and messages that are paged through; five times as many events for the
+    /// memory of a large rebuild.
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
     /// How often everything is measured; the table has the medians.
@@ -105,10 +106,10 @@ impl Sizes {
             seconds: 2.0,
             webhooks: 12_000,
             ingest_families: 1_500,
-            backlog: 200_000,
+            backlog: options.events.min(200_000),
             events: options.events,
             slice: 10_000,
-            messages: 1_000_000,
+            messages: options.events,
             page_reads: 400,
             swaps: 20,
             live_seconds: 10,
