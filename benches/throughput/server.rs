@@ -6,9 +6,10 @@ use std::process::Command;
 use std::sync::Arc;
 
 use axum::Router;
-use callbook::app::{App, Credentials};
+use callbook::app::{App, AppState, Credentials};
 use callbook::config::Config;
 use callbook::http::router::router;
+use callbook::ingest::Inbox;
 use callbook::installation::{self, Owner};
 use callbook::postgres::{Cluster, Options};
 use projections::ids::IdKey;
@@ -214,7 +215,11 @@ impl Database {
 
     pub async fn door(&self) -> anyhow::Result<Door> {
         let app = self.app().await?;
-        let state = app.state.clone();
+        // Connections of its own: a transaction that began as the application was dropped may still be open on one
+        // of the others, and what is inserted there is lost with it.
+        let pool = installation::connect((*self.pool.connect_options()).clone(), CONNECTIONS).await?;
+        let inbox = Inbox::start(pool.clone(), || {});
+        let state = AppState { inbox, pool, ..app.state.clone() };
         drop(app);
         let base_url = Arc::clone(&state.webhook_base_url);
         let (address, server) = serve(router(state)).await?;
