@@ -10,6 +10,7 @@ use cqrs_es::persist::QueryReplay;
 use futures::TryStreamExt;
 use postgres_es::PostgresEventRepository;
 use projections::ids::IdKey;
+use projections::rebuild::Phase;
 use projections::runner::Runner;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -87,8 +88,7 @@ async fn ids(pool: &PgPool) -> anyhow::Result<IdKey> {
 }
 
 async fn catch_up(pool: &PgPool) -> anyhow::Result<()> {
-    let runner = Runner::init(pool.clone(), ids(pool).await?).await?;
-    while runner.advance().await? > 0 {}
+    Runner::init(pool.clone(), &ids(pool).await?).await?.catch_up(None).await?;
     Ok(())
 }
 
@@ -97,7 +97,7 @@ async fn rebuild(pool: &PgPool) -> anyhow::Result<Duration> {
     let started = Instant::now();
     let loaded = std::sync::Mutex::new(None);
     projections::rebuild::rebuild(pool, &ids(pool).await?, |progress| {
-        if progress.position >= progress.head
+        if progress.phase > Phase::Loading
             && let Ok(mut loaded) = loaded.lock()
         {
             loaded.get_or_insert(started.elapsed());

@@ -7,7 +7,7 @@ use crate::family::{Cast, Parties};
 use crate::forms;
 use crate::http;
 use crate::measure::{median, rate};
-use crate::server::{Database, Server};
+use crate::server::{Database, Server, until_drained};
 use crate::table::{Figure, Table, Target};
 
 /// A full inbox; each round works off a copy of it.
@@ -40,16 +40,19 @@ pub async fn run(server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::R
 /// Through the door itself, so that the rows are what it stores.
 async fn fill(database: &Database, families: u64) -> anyhow::Result<u64> {
     let door = database.door().await?;
-    let host = door.address.to_string();
+    let (address, base_url) = (door.app.address, &door.app.state.door.webhook_base_url);
+    let host = address.to_string();
     let mut requests = Vec::new();
     for family in 0..families {
         let cast = Cast::of(family, Parties { count: 5_000, one_is_busy: false });
         for (endpoint, form) in forms::family(&cast)? {
-            requests.push(forms::request(&door.base_url, &host, forms::path(endpoint), &form));
+            requests.push(forms::request(base_url, &host, forms::path(endpoint), &form));
         }
     }
     let rows = requests.len() as u64;
-    http::closed(door.address, requests, 64).await?;
+    http::closed(address, requests, 64).await?;
+    until_drained(&door.app).await?;
+    door.stop().await?;
     Ok(rows)
 }
 

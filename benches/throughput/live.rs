@@ -34,7 +34,7 @@ pub async fn run(server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::R
         for cast in &casts {
             let form = forms::lone_callback(cast)?;
             let host = app.address.to_string();
-            requests.push(forms::request(&app.state.webhook_base_url, &host, STATUS_PATH, &form));
+            requests.push(forms::request(&app.state.door.webhook_base_url, &host, STATUS_PATH, &form));
         }
         let sids: Vec<String> = casts.into_iter().map(|cast| cast.parent).collect();
         let expected = sids.len();

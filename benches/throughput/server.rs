@@ -3,14 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 
 use axum::Router;
-use callbook::app::{App, AppState, Credentials};
+use callbook::app::{App, Credentials};
 use callbook::config::Config;
-use callbook::http::router::router;
-use callbook::ingest::Inbox;
 use callbook::installation::{self, Owner};
+use callbook::lease::Lease;
 use callbook::postgres::{Cluster, Options};
 use projections::ids::IdKey;
 use secrecy::SecretString;
@@ -51,19 +49,20 @@ pub struct Database {
     data_dir: PathBuf,
 }
 
-/// The application's routes and inbox, without its worker and its projection: what an instance serves while
-/// another one works.
+/// The application on a database whose work another instance does: it answers webhooks and serves reads.
 #[derive(Debug)]
 pub struct Door {
-    pub address: SocketAddr,
-    /// What signatures are over.
-    pub base_url: Arc<str>,
-    server: JoinHandle<()>,
+    pub app: App,
+    lease: Lease,
+    holder: JoinHandle<()>,
 }
 
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.server.abort();
+impl Door {
+    /// Lets go of the lease, for whoever is to work next.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.app.stop().await;
+        self.holder.abort();
+        Ok(self.lease.release().await?)
     }
 }
 
@@ -122,7 +121,7 @@ impl Server {
 
     pub async fn drop(&self, database: Database) -> anyhow::Result<()> {
         match std::fs::remove_dir_all(&database.data_dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => self.drop_pool(&database.name, database.pool).await,
         }
     }
@@ -214,16 +213,12 @@ impl Database {
     }
 
     pub async fn door(&self) -> anyhow::Result<Door> {
-        let app = self.app().await?;
-        // Connections of its own: a transaction that began as the application was dropped may still be open on one
-        // of the others, and what is inserted there is lost with it.
-        let pool = installation::connect((*self.pool.connect_options()).clone(), CONNECTIONS).await?;
-        let inbox = Inbox::start(pool.clone(), || {});
-        let state = AppState { inbox, pool, ..app.state.clone() };
-        drop(app);
-        let base_url = Arc::clone(&state.webhook_base_url);
-        let (address, server) = serve(router(state)).await?;
-        Ok(Door { address, base_url, server })
+        let pool = installation::connect((*self.pool.connect_options()).clone(), 2).await?;
+        let lease = Lease::new(pool);
+        let mut held = lease.held();
+        let holder = tokio::spawn(lease.clone().run());
+        held.wait_for(Option::is_some).await?;
+        Ok(Door { app: self.app().await?, lease, holder })
     }
 
     /// Fills the read model from the log by a rebuild, without following the log first.
@@ -253,4 +248,10 @@ pub async fn serve(routes: Router) -> anyhow::Result<(SocketAddr, JoinHandle<()>
         }
     });
     Ok((address, server))
+}
+
+/// Returns when every webhook that was answered is a row: a busy machine may have put some into the spool.
+pub async fn until_drained(app: &App) -> anyhow::Result<()> {
+    app.state.door.inbox.spool().status().wait_for(|spool| spool.waiting == 0).await?;
+    Ok(())
 }

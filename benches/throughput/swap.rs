@@ -40,11 +40,11 @@ pub async fn run(server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::R
     let stop = Arc::new(AtomicBool::new(false));
     let readers = tokio::spawn(read(app.address, Arc::clone(&stop)));
     let load =
-        tokio::spawn(webhooks(app.address, Arc::clone(&app.state.webhook_base_url), Arc::clone(&stop)));
+        tokio::spawn(webhooks(app.address, Arc::clone(&app.state.door.webhook_base_url), Arc::clone(&stop)));
 
     let mut windows = Vec::new();
     for _ in 0..sizes.swaps {
-        let build = Build::run(database.pool.clone(), database.ids.clone(), |_| {}).await?;
+        let build = Build::run(database.pool.clone(), &database.ids, |_| {}).await?;
         let started = Instant::now();
         build.swap().await?;
         windows.push((started, started.elapsed()));

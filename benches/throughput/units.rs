@@ -43,7 +43,7 @@ impl Subject {
                     payload: serde_json::to_string(&event)?,
                     metadata: METADATA.to_owned(),
                 };
-                committer.commit(Unit { done: Vec::new(), events: vec![event] }).await?;
+                committer.commit(Unit { events: vec![event], ..Unit::default() }).await?;
             }
             Self::Insert(pool) => {
                 sqlx::query(

@@ -27,7 +27,7 @@ use crate::family::{Cast, Parties};
 use crate::forms::{self, STATUS_PATH};
 use crate::http::{self, Answered};
 use crate::measure::{median, quantile_ms, rate};
-use crate::server::{AUTH_TOKEN, Database, Door, Server, serve};
+use crate::server::{AUTH_TOKEN, Database, Door, Server, serve, until_drained};
 use crate::table::{Figure, Table, Target};
 
 const CONNECTIONS: [usize; 2] = [64, 256];
@@ -38,28 +38,38 @@ struct Subject {
     /// What the signature is over.
     base_url: Arc<str>,
     database: Database,
-    door: Option<Door>,
     peer: Option<JoinHandle<()>>,
-    /// Decides and folds what is taken.
-    app: Option<App>,
+    callbook: Option<Callbook>,
+}
+
+/// The application, which decides and folds what is taken, or leaves that to another instance.
+enum Callbook {
+    Works(App),
+    Door(Door),
+}
+
+impl Callbook {
+    fn app(&self) -> &App {
+        match self {
+            Self::Works(app) | Self::Door(Door { app, .. }) => app,
+        }
+    }
 }
 
 impl Subject {
-    /// The whole application, or its door alone.
-    async fn callbook(database: Database, ingests: bool) -> anyhow::Result<Self> {
-        if ingests {
-            let app = database.app().await?;
-            let (address, base_url) = (app.address, Arc::clone(&app.state.webhook_base_url));
-            return Ok(Self { address, base_url, database, door: None, peer: None, app: Some(app) });
-        }
-        let door = database.door().await?;
-        let (address, base_url) = (door.address, Arc::clone(&door.base_url));
-        Ok(Self { address, base_url, database, door: Some(door), peer: None, app: None })
+    async fn callbook(database: Database, works: bool) -> anyhow::Result<Self> {
+        let callbook = match works {
+            true => Callbook::Works(database.app().await?),
+            false => Callbook::Door(database.door().await?),
+        };
+        let app = callbook.app();
+        let (address, base_url) = (app.address, Arc::clone(&app.state.door.webhook_base_url));
+        Ok(Self { address, base_url, database, peer: None, callbook: Some(callbook) })
     }
 
     /// The peer; with an application beside it that decides and folds, where that is asked for.
-    async fn peer(database: Database, ingests: bool) -> anyhow::Result<Self> {
-        let app = if ingests { Some(database.app().await?) } else { None };
+    async fn peer(database: Database, works: bool) -> anyhow::Result<Self> {
+        let callbook = if works { Some(Callbook::Works(database.app().await?)) } else { None };
         let base_url: Arc<str> = "http://peer.example".into();
         let peer =
             Peer { pool: database.pool.clone(), base_url: Arc::clone(&base_url), token: AUTH_TOKEN.into() };
@@ -69,12 +79,15 @@ impl Subject {
             .layer(from_fn(request_id::trace))
             .with_state(peer);
         let (address, server) = serve(routes).await?;
-        Ok(Self { address, base_url, database, door: None, peer: Some(server), app })
+        Ok(Self { address, base_url, database, peer: Some(server), callbook })
     }
 
     /// Every webhook was answered, and every answered one is a row. `sent` counts both subjects.
     async fn must_have(&self, answered: usize, asked: u64, sent: u64) -> anyhow::Result<()> {
         anyhow::ensure!(answered as u64 == asked, "{answered} of {asked} webhooks were answered");
+        if let Some(callbook) = &self.callbook {
+            until_drained(callbook.app()).await?;
+        }
         let rows: i64 = sqlx::query_scalar("select count(*) from twilio_webhook_inbox")
             .fetch_one(&self.database.pool)
             .await?;
@@ -88,12 +101,13 @@ impl Subject {
     }
 
     async fn stop(self, server: &Server) -> anyhow::Result<()> {
-        drop(self.door);
         if let Some(task) = self.peer {
             task.abort();
         }
-        if let Some(app) = self.app {
-            app.stop().await;
+        match self.callbook {
+            Some(Callbook::Works(app)) => app.stop().await,
+            Some(Callbook::Door(door)) => door.stop().await?,
+            None => {}
         }
         server.drop(self.database).await
     }

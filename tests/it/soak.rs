@@ -44,7 +44,7 @@ impl Writer {
     async fn append(&self, event: NewEvent) {
         match self {
             Self::Committer(committer) => {
-                committer.commit(Unit { done: Vec::new(), events: vec![event] }).await.unwrap();
+                committer.commit(Unit { events: vec![event], ..Unit::default() }).await.unwrap();
             }
             Self::PostgresEs(repository) => {
                 let event = SerializedEvent::new(
