@@ -22,6 +22,7 @@ mod rebuild;
 mod rest;
 mod signature;
 mod simulation;
+mod soak;
 mod spool;
 mod stream;
 mod support;

@@ -110,6 +110,11 @@ impl Callbook {
         Twilio::new(&self.url)
     }
 
+    /// Connections of their own to the same database.
+    pub async fn another_pool(&self, most: u32) -> PgPool {
+        installation::connect(self.database.options(), most).await.unwrap()
+    }
+
     /// Returns when everything that was accepted so far is decided and folded; gives the position.
     pub async fn settled(&self) -> i64 {
         match tokio::time::timeout(FOREVER, self.settle()).await {
