@@ -6,7 +6,6 @@
 
 use anyhow::Context;
 use domain::call::command::{Announce, CompleteDial, Identification, ReportRecording, ReportStatus};
-use domain::call::event::EVENT_VERSION;
 use domain::call::facts::{AnsweredBy, DialLeg, Recording, RecordingStatus};
 use domain::call::{Call, CallCommand, CallEvent, CallStatus};
 use domain::direction::{Lines, TwilioDirection};
@@ -277,6 +276,7 @@ struct Step {
     leg: Leg,
     sequence: usize,
     event_type: &'static str,
+    event_version: &'static str,
     payload: Vec<Piece>,
 }
 
@@ -300,6 +300,7 @@ impl Template {
                 leg,
                 sequence: lengths[leg as usize],
                 event_type: event.type_name(),
+                event_version: event.version(),
                 payload: cut(&serde_json::to_string(&event)?, &cast),
             });
         }
@@ -325,7 +326,7 @@ impl Template {
             render(&step.payload, cast, &mut payload)?;
             let expected = serde_json::to_string(&event)?;
             anyhow::ensure!(payload == expected, "the template gives {payload}, the domain {expected}");
-            let read = CallEvent::decode(step.event_type, EVENT_VERSION, &payload)?;
+            let read = CallEvent::decode(step.event_type, step.event_version, &payload)?;
             anyhow::ensure!(read == event, "{payload} reads back as {read:?}");
         }
         Ok(())
@@ -419,7 +420,7 @@ impl<'a> Interleaved<'a> {
 
 fn write_row(step: &Step, cast: &Cast, rows: &mut String) -> anyhow::Result<()> {
     let sid = if step.leg == Leg::Parent { &cast.parent } else { &cast.child };
-    write!(rows, "call\t{sid}\t{}\t{}\t{EVENT_VERSION}\t", step.sequence, step.event_type)?;
+    write!(rows, "call\t{sid}\t{}\t{}\t{}\t", step.sequence, step.event_type, step.event_version)?;
     render(&step.payload, cast, rows)?;
     rows.push_str("\t{\"source\":\"webhook\",\"request_id\":\"0f5cf6a05d7e4a3b\"}\n");
     Ok(())

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use callbook::event_store::{Committer, NewEvent, Unit};
 use cqrs_es::Aggregate;
-use domain::call::event::EVENT_VERSION;
 use domain::call::{Call, CallEvent};
 use postgres_es::PostgresCqrs;
 use sqlx::PgPool;
@@ -39,7 +38,7 @@ impl Subject {
                     aggregate_id: stream,
                     sequence: 1,
                     event_type: event.type_name().to_owned(),
-                    event_version: EVENT_VERSION.to_owned(),
+                    event_version: event.version().to_owned(),
                     payload: serde_json::to_string(&event)?,
                     metadata: METADATA.to_owned(),
                 };
@@ -53,7 +52,7 @@ impl Subject {
                 )
                 .bind(stream)
                 .bind(event.type_name())
-                .bind(EVENT_VERSION)
+                .bind(event.version())
                 .bind(serde_json::to_string(&event)?)
                 .bind(METADATA)
                 .execute(pool)
