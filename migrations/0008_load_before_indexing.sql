@@ -200,3 +200,25 @@ $$;
 create or replace function index_read_model(generation integer) returns void
     language sql
     as $$ select index_call_legs(generation), index_messages(generation), index_threads(generation) $$;
+
+-- The generations that are there serve until they are rebuilt, so they get what readers look for.
+do $$
+declare
+    s text;
+begin
+    for s in select 'read_model_g' || generation from read_model_generations loop
+        execute format('alter table %I.call_legs add column former_parties text[] not null default ''{}''', s);
+        execute format('create index idx_call_legs_party on %I.call_legs (party_key)', s);
+        execute format('create index idx_call_legs_former on %I.call_legs using gin (former_parties) where former_parties <> ''{}''', s);
+        execute format($sql$
+            create table %I.quarantine (
+                call_sid varchar(100) primary key,
+                root_call_sid varchar(100) not null,
+                conversation_id bigint,
+                position bigint not null,
+                reason text not null,
+                quarantined_at timestamptz not null default clock_timestamp()
+            )$sql$, s);
+    end loop;
+end
+$$;

@@ -2,6 +2,7 @@
 
 pub mod events;
 mod lint_log;
+mod quarantine;
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -17,6 +18,8 @@ use projections::ids::IdKey;
 use projections::rebuild::{self, BuildProgress, Diff, TableDiff};
 use secrecy::ExposeSecret;
 use sqlx::PgPool;
+
+use quarantine::QuarantineCommand;
 
 use crate::config::Config;
 use crate::serve::{Home, Store};
@@ -47,7 +50,7 @@ enum Command {
         /// Build and show the difference, row by row; change nothing
         #[arg(long)]
         dry_run: bool,
-        /// Drop the tables that served before, instead of at the next rebuild
+        /// Drop the tables that served before at once, instead of a quarter of an hour later
         #[arg(long, conflicts_with = "dry_run")]
         drop_previous: bool,
     },
@@ -65,6 +68,9 @@ enum Command {
         #[arg(long)]
         deep: bool,
     },
+    /// See to the calls that are not folded any further, because an event of theirs cannot be
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// Open psql on callbook's database
     Psql {
         /// What psql is to be called with, such as -c 'select count(*) from messages'
@@ -88,6 +94,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Rebuild { drop_previous, .. } => rebuild(&config, drop_previous).await,
             Command::Events { call } => events::events(&config, &call).await,
             Command::LintLog { deep } => lint_log::lint_log(&config, deep).await,
+            Command::Quarantine(command) => quarantine::quarantine(&config, command).await,
             Command::Psql { args } => psql(&config, &args).await,
         }
     })

@@ -39,28 +39,14 @@ pub struct Retried {
 /// What is set aside in the build that serves, in the order of the log.
 pub async fn list(connection: &mut PgConnection) -> sqlx::Result<Vec<Quarantined>> {
     let generation = Generation::current(connection).await?;
-    match exists(connection, generation).await? {
-        true => list_in(connection, generation).await,
-        false => Ok(Vec::new()),
-    }
+    list_in(connection, generation).await
 }
 
 /// How many calls are set aside in the build that serves.
 pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
     let generation = Generation::current(connection).await?;
-    if !exists(connection, generation).await? {
-        return Ok(0);
-    }
     let query = format!("select count(*) from {generation}.quarantine");
     sqlx::query_scalar(&query).fetch_one(connection).await
-}
-
-/// Builds from before there was a quarantine have none.
-pub(crate) async fn exists(connection: &mut PgConnection, generation: Generation) -> sqlx::Result<bool> {
-    sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(format!("{generation}.quarantine"))
-        .fetch_one(connection)
-        .await
 }
 
 pub(crate) async fn list_in(

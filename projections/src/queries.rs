@@ -3,7 +3,7 @@
 //! Every query goes through one [`Snapshot`], so that an answer is of one generation and one position. Lists
 //! are by cursor, whose cost does not grow with depth, or by offset; no list counts its rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::types::time::OffsetDateTime;
 
@@ -41,6 +41,8 @@ pub struct Thread {
     pub conversation: Conversation,
     pub contact: Option<Contact>,
     pub last: Option<Entry>,
+    /// A call of it is quarantined, so it is as it was before an event that could not be folded.
+    pub stale: bool,
 }
 
 /// One call of a thread: the message that stands for it, and those of all its legs, by start time.
@@ -212,12 +214,25 @@ impl Snapshot {
         let messages: Vec<Message> = sqlx::query_as(&query).bind(&last).fetch_all(&mut *self.tx).await?;
         let mut entries: HashMap<i64, Entry> =
             self.entries(messages).await?.into_iter().map(|entry| (entry.message.id, entry)).collect();
+        let stale = self.stale(&rows).await?;
         let threads = rows.into_iter().map(|conversation| Thread {
+            stale: stale.contains(&conversation.id),
             contact: conversation.contact_id.and_then(|id| contacts.get(&id)).cloned(),
             last: entries.remove(&conversation.last_message_id),
             conversation,
         });
         Ok(threads.collect())
+    }
+
+    /// Which of these have a quarantined call.
+    async fn stale(&mut self, rows: &[Conversation]) -> sqlx::Result<HashSet<i64>> {
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let query = format!(
+            "select distinct conversation_id from {}.quarantine where conversation_id = any($1)",
+            self.generation
+        );
+        let stale: Vec<i64> = sqlx::query_scalar(&query).bind(ids).fetch_all(&mut *self.tx).await?;
+        Ok(stale.into_iter().collect())
     }
 
     async fn contacts(&mut self, rows: &[Conversation]) -> sqlx::Result<HashMap<i64, Contact>> {

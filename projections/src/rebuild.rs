@@ -18,8 +18,8 @@ use crate::conversations::{self, Fold, FoldError};
 use crate::generation::Generation;
 use crate::log;
 use crate::projector::{ProjectError, Projector};
-pub use load::LoadError;
 use load::{Folded, Leftover};
+pub use load::{LoadError, Loading};
 
 /// Late events, and calls without their topmost leg, in one transaction.
 const LATE: usize = 5_000;
@@ -102,6 +102,16 @@ impl Build {
         fold: impl Into<Fold>,
         progress: impl Fn(BuildProgress),
     ) -> Result<Self, RebuildError> {
+        Self::run_as(pool, fold, Loading::default(), progress).await
+    }
+
+    /// The same with another use of memory and processors.
+    pub async fn run_as(
+        pool: PgPool,
+        fold: impl Into<Fold>,
+        loading: Loading,
+        progress: impl Fn(BuildProgress),
+    ) -> Result<Self, RebuildError> {
         let fold = fold.into();
         let mut session = exclusive(&pool).await?;
         Generation::drop_unfinished(&mut session).await?;
@@ -110,7 +120,7 @@ impl Build {
         let live = Generation::current(&mut session).await?.checkpoint(&mut session).await?;
         let generation = Generation::create_next(&mut session, fold.version).await?;
         let mut build = Self { pool, fold, session, generation };
-        match build.load(live.position, &progress).await {
+        match build.load(live.position, loading, &progress).await {
             Ok(leftover) => {
                 build.index(live.position, &progress).await?;
                 build.place(leftover).await?;
@@ -133,10 +143,15 @@ impl Build {
         Ok(build)
     }
 
-    async fn load(&self, last: i64, progress: &impl Fn(BuildProgress)) -> Result<Leftover, LoadError> {
+    async fn load(
+        &self,
+        last: i64,
+        loading: Loading,
+        progress: &impl Fn(BuildProgress),
+    ) -> Result<Leftover, LoadError> {
         let folded = Folded::default();
         let options = self.pool.connect_options();
-        let mut load = pin!(load::load(&options, self.generation, &self.fold, last, &folded));
+        let mut load = pin!(load::load(&options, self.generation, &self.fold, last, loading, &folded));
         loop {
             tokio::select! {
                 loaded = &mut load => return loaded,

@@ -76,7 +76,9 @@ pub async fn messages(State(state): State<AppState>, Id(id): Id, uri: Uri) -> Re
         let entries = snapshot.thread(id, window).await.map_err(unreadable)?;
         let total = thread.conversation.total_calls;
         let contact = thread.contact.as_ref();
-        return Ok(Json(thread_page(entries, limit, total, contact, &query.window, snapshot.position())));
+        let mut body = thread_page(entries, limit, total, contact, &query.window, snapshot.position());
+        body["stale"] = thread.stale.into();
+        return Ok(Json(body));
     };
     // A conversation that all calls have left was one all the same.
     let party = match snapshot.conversation(id).await.map_err(unreadable)? {
@@ -176,6 +178,7 @@ fn conversation(thread: &Thread) -> Value {
     let mut fields = conversation_fields(&thread.conversation, thread.contact.as_ref());
     let last = thread.last.as_ref().map(|entry| message(entry, None));
     fields.insert("last_message".to_owned(), last.into());
+    fields.insert("stale".to_owned(), thread.stale.into());
     Value::Object(fields)
 }
 

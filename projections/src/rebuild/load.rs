@@ -24,11 +24,22 @@ use crate::copy::{Malformed, Tuples};
 use crate::generation::Generation;
 use crate::log::{self, CopiedEvent};
 
-/// Ranges of the log that are read at once.
-const READERS: i64 = 2;
-/// Legs that a reader keeps because something may still be said about them. Beyond it, the families that were
-/// finished the longest ago are handed on.
-const KEPT: usize = 20_000;
+/// How a log is loaded; the result is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loading {
+    /// Ranges of the log that are read at once.
+    pub readers: i64,
+    /// Legs that a reader keeps because something may still be said about them. Beyond it, the families that were
+    /// finished the longest ago are handed on.
+    pub kept: usize,
+}
+
+impl Default for Loading {
+    fn default() -> Self {
+        Self { readers: 2, kept: 20_000 }
+    }
+}
+
 /// Bytes that are handed to a copy at a time, and how many such chunks may wait for it.
 const CHUNK: usize = 128 * 1024;
 const CHUNKS: usize = 4;
@@ -76,14 +87,15 @@ pub(super) async fn load(
     generation: Generation,
     fold: &Fold,
     last: i64,
+    Loading { readers: count, kept }: Loading,
     folded: &Folded,
 ) -> Result<Leftover, LoadError> {
     let legs = Copy::start::<Leg>(options, generation).await?;
     let messages = Copy::start::<Message>(options, generation).await?;
     let mut readers = JoinSet::new();
-    for range in ranges(last) {
+    for range in ranges(last, count) {
         let output = Output::new(&legs, &messages);
-        let reader = Reader::new(fold.clone(), output, folded.clone());
+        let reader = Reader::new(fold.clone(), output, folded.clone(), kept);
         readers.spawn(reader.read(options.clone(), range));
     }
     let mut rest = Rest::new(Output::new(&legs, &messages));
@@ -113,8 +125,8 @@ pub(super) async fn load(
 }
 
 /// The log up to `last`, cut into ranges of positions: after the first, up to the second.
-fn ranges(last: i64) -> Vec<(i64, i64)> {
-    (0..READERS).map(|n| (last * n / READERS, last * (n + 1) / READERS)).collect()
+fn ranges(last: i64, count: i64) -> Vec<(i64, i64)> {
+    (0..count).map(|n| (last * n / count, last * (n + 1) / count)).collect()
 }
 
 /// A copy into one table.
@@ -218,6 +230,7 @@ struct Reader {
     fold: Fold,
     output: Output,
     folded: Folded,
+    kept: usize,
     legs: HashMap<String, Leg>,
     /// The legs at hand by the call that they name as their parent, or themselves.
     families: HashMap<String, Siblings>,
@@ -257,11 +270,12 @@ impl Stage {
 }
 
 impl Reader {
-    fn new(fold: Fold, output: Output, folded: Folded) -> Self {
+    fn new(fold: Fold, output: Output, folded: Folded, kept: usize) -> Self {
         Self {
             fold,
             output,
             folded,
+            kept,
             legs: HashMap::new(),
             families: HashMap::new(),
             finished: VecDeque::new(),
@@ -351,7 +365,7 @@ impl Reader {
                 self.finished.push_back((position, root));
             }
         }
-        while self.legs.len() > KEPT || self.finished.len() > KEPT {
+        while self.legs.len() > self.kept || self.finished.len() > self.kept {
             let Some((position, root)) = self.finished.pop_front() else { break };
             let is_last = self.families.get(&root).is_some_and(|family| family.finished_at == position);
             if is_last && self.stage(&root) > Stage::Going {
