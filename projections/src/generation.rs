@@ -98,11 +98,11 @@ impl Generation {
         sqlx::query("select publish_read_model($1)").bind(self.0).execute(connection).await.map(drop)
     }
 
-    /// Has the names that people use in psql mean the current build, unless somebody who reads through them
-    /// would have to be waited for; says whether they do.
-    pub async fn point_views(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    /// Has the names that people use in psql mean the current build, unless somebody reads through them for longer
+    /// than `patience`; says whether they do.
+    pub(crate) async fn point_views(connection: &mut PgConnection, patience: Duration) -> sqlx::Result<bool> {
         let mut tx = connection.begin().await?;
-        sqlx::query("set local lock_timeout = '100ms'").execute(&mut *tx).await?;
+        wait_for_locks(&mut tx, patience).await?;
         let pointed = sqlx::query(
             "select point_views(generation) from read_model_current
               where not exists (
@@ -132,9 +132,13 @@ impl Generation {
         .map(drop)
     }
 
-    /// Drops the builds that were retired longer ago than `grace`. One that is still read is left for the next
-    /// time; says whether all are gone.
-    pub(crate) async fn drop_retired(connection: &mut PgConnection, grace: Duration) -> sqlx::Result<bool> {
+    /// Drops the builds that were retired longer ago than `grace`. One that is still read after `patience` is left
+    /// for the next time; says whether all are gone.
+    pub(crate) async fn drop_retired(
+        connection: &mut PgConnection,
+        grace: Duration,
+        patience: Duration,
+    ) -> sqlx::Result<bool> {
         let retired: Vec<i32> = sqlx::query_scalar(
             "select generation from read_model_generations
               where retired_at <= clock_timestamp() - make_interval(secs => $1)",
@@ -145,7 +149,7 @@ impl Generation {
         let mut all = true;
         for generation in retired {
             let mut tx = connection.begin().await?;
-            sqlx::query("set local lock_timeout = '100ms'").execute(&mut *tx).await?;
+            wait_for_locks(&mut tx, patience).await?;
             match sqlx::query("select drop_read_model($1)").bind(generation).execute(&mut *tx).await {
                 Ok(_) => tx.commit().await?,
                 Err(error) if is_lock_timeout(&error) => all = false,
@@ -190,6 +194,14 @@ pub async fn ensure_first(pool: &PgPool) -> sqlx::Result<()> {
         .await?;
     }
     tx.commit().await
+}
+
+async fn wait_for_locks(transaction: &mut PgConnection, patience: Duration) -> sqlx::Result<()> {
+    sqlx::query("select set_config('lock_timeout', $1, true)")
+        .bind(format!("{}ms", patience.as_millis()))
+        .execute(transaction)
+        .await
+        .map(drop)
 }
 
 fn is_lock_timeout(error: &sqlx::Error) -> bool {

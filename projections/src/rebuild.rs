@@ -25,6 +25,10 @@ pub use load::{LoadError, Loading};
 const LATE: usize = 5_000;
 /// Events that a swap folds while live stands still.
 const LAST: i64 = 500;
+/// How long whoever still reads tables that are to go is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The same after a swap, where the views can follow later.
+const VIEWS_PATIENCE: Duration = Duration::from_millis(100);
 /// How often whoever watches is told.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -35,7 +39,9 @@ pub enum RebuildError {
     AlreadyRunning,
     #[error("the rebuilt rows differ from what live would be: {rows} rows; nothing was changed over")]
     Differs { rows: i64 },
-    #[error("the tables that served before are still read; drop them later")]
+    #[error(
+        "somebody still reads the tables that served before; drop them later, or wait a quarter of an hour"
+    )]
     StillRead,
     #[error(transparent)]
     Project(#[from] ProjectError),
@@ -123,6 +129,11 @@ impl Build {
         match build.load(live.position, loading, &progress).await {
             Ok(leftover) => {
                 build.index(live.position, &progress).await?;
+                progress(BuildProgress {
+                    phase: Phase::CatchingUp,
+                    position: live.position,
+                    head: live.position,
+                });
                 build.place(leftover).await?;
                 build.generation.advance(&mut build.session, live.position).await?;
             }
@@ -150,6 +161,7 @@ impl Build {
         progress: &impl Fn(BuildProgress),
     ) -> Result<Leftover, LoadError> {
         let folded = Folded::default();
+        progress(BuildProgress { phase: Phase::Loading, position: 0, head: last });
         let options = self.pool.connect_options();
         let mut load = pin!(load::load(&options, self.generation, &self.fold, last, loading, &folded));
         loop {
@@ -242,7 +254,7 @@ impl Build {
             tx.commit().await?;
             break live.position;
         };
-        if !Generation::point_views(&mut self.session).await? {
+        if !Generation::point_views(&mut self.session, VIEWS_PATIENCE).await? {
             tracing::info!("somebody reads through the views for psql; they follow when that has ended");
         }
         release(self.session).await?;
@@ -298,8 +310,8 @@ pub async fn dry_run(
 /// Drops the generations that served before the current one.
 pub async fn drop_previous(pool: &PgPool) -> Result<(), RebuildError> {
     let mut session = exclusive(pool).await?;
-    let all = Generation::point_views(&mut session).await?
-        && Generation::drop_retired(&mut session, Duration::ZERO).await?;
+    let all = Generation::point_views(&mut session, PATIENCE).await?
+        && Generation::drop_retired(&mut session, Duration::ZERO, PATIENCE).await?;
     release(session).await?;
     if all { Ok(()) } else { Err(RebuildError::StillRead) }
 }

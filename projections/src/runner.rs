@@ -21,6 +21,8 @@ const POLL: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a generation is kept after its successor has taken over.
 const GRACE: Duration = Duration::from_secs(15 * 60);
+/// How long whoever reads it is waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// How often it is looked whether one can go.
 const TIDY: Duration = Duration::from_secs(60);
 
@@ -156,8 +158,8 @@ impl Runner {
     /// Drops the generations whose time is over.
     async fn tidy(&self) -> Result<(), ProjectError> {
         let mut connection = self.pool.acquire().await?;
-        if Generation::point_views(&mut connection).await? {
-            Generation::drop_retired(&mut connection, GRACE).await?;
+        if Generation::point_views(&mut connection, PATIENCE).await? {
+            Generation::drop_retired(&mut connection, GRACE, PATIENCE).await?;
         }
         Ok(())
     }

@@ -148,7 +148,7 @@ async fn before_its_first_call_a_thread_is_empty_and_has_no_contact() {
         let past = callbook.get(&format!("/api/conversations/{id}/messages?as_of={as_of}")).await;
         let empty = json!({
             "messages": [], "total": 0, "page": 1, "limit": 100, "next_cursor": null,
-            "position": 0, "as_of": echoed, "unreadable": [],
+            "position": 0, "as_of": echoed, "stale": false, "unreadable": [],
         });
         assert_eq!(past, empty, "{as_of}");
     }

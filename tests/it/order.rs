@@ -31,13 +31,13 @@ use crate::support::{CUSTOMER, DISPATCHER, OURS, call_sid, pairs};
 
 /// One thing that Twilio said, and when we heard it.
 #[derive(Clone, Debug)]
-struct Report {
-    endpoint: Endpoint,
-    params: Pairs,
-    received_at: OffsetDateTime,
+pub struct Report {
+    pub endpoint: Endpoint,
+    pub params: Pairs,
+    pub received_at: OffsetDateTime,
 }
 
-/// The rows of every table of the read model, without the two columns that say when they were recorded.
+/// The rows of every table of the read model, without the columns that say when and in which order things were recorded.
 type Rows = BTreeMap<&'static str, Vec<Value>>;
 
 const START: OffsetDateTime = datetime!(2026-02-08 06:11:00 UTC);
@@ -139,7 +139,7 @@ async fn rows(connection: &mut PgConnection, generation: Generation) -> Rows {
 }
 
 /// Reports about a root, two children and a grandchild: plausible ones, contradicting ones, and strange ones.
-fn family() -> impl Strategy<Value = Vec<Report>> {
+pub fn family() -> impl Strategy<Value = Vec<Report>> {
     vec((report(), 0_i64..600_000), 1..14).prop_map(|reports| {
         let mut seen = std::collections::BTreeSet::new();
         reports

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, PgConnection};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 use crate::conversations::family::Family;
 use crate::conversations::rows::{self, Row};
@@ -132,7 +132,8 @@ fn ranges(last: i64, count: i64) -> Vec<(i64, i64)> {
 /// A copy into one table.
 struct Copy {
     chunks: mpsc::Sender<Tuples>,
-    task: JoinHandle<sqlx::Result<()>>,
+    /// One task, which is ended with the rebuild.
+    task: JoinSet<sqlx::Result<()>>,
 }
 
 impl Copy {
@@ -140,7 +141,8 @@ impl Copy {
         let mut session = options.connect().await?;
         let (chunks, mut waiting) = mpsc::channel::<Tuples>(CHUNKS);
         let statement = R::TABLE.copy_in(generation);
-        let task = tokio::spawn(async move {
+        let mut task = JoinSet::new();
+        task.spawn(async move {
             let mut copy = session.copy_in_raw(&statement).await?;
             copy.send(Tuples::first().bytes()).await?;
             while let Some(tuples) = waiting.recv().await {
@@ -154,9 +156,12 @@ impl Copy {
         Ok(Self { chunks, task })
     }
 
-    async fn finish(self) -> sqlx::Result<()> {
+    async fn finish(mut self) -> sqlx::Result<()> {
         drop(self.chunks);
-        self.task.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+        match self.task.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => Err(sqlx::Error::WorkerCrashed),
+        }
     }
 }
 
