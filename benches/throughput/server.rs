@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 
 use axum::Router;
 use callbook::app::{App, Credentials};
@@ -168,11 +167,8 @@ impl Server {
         let cores = std::thread::available_parallelism()?;
         let date = OffsetDateTime::now_utc().format(&Rfc3339)?;
         let date = date.split('T').next().unwrap_or_default();
-        let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-        let commit =
-            commit.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()).unwrap_or_default();
         Ok(format!(
-            "{date}, commit {commit}; {cores} cores ({}), {} of RAM; PostgreSQL {version}, default settings ({}), \
+            "{date}; {cores} cores ({}), {} of RAM; PostgreSQL {version}, default settings ({}), \
              with the clients and the load on the same cores.",
             line_of("/proc/cpuinfo", "model name"),
             line_of("/proc/meminfo", "MemTotal"),
