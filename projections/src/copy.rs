@@ -32,6 +32,13 @@ impl Tuples {
         tuples
     }
 
+    /// Nothing yet, with room for so many bytes.
+    pub fn with_room(bytes: usize) -> Self {
+        let mut tuples = Self::default();
+        tuples.buffer.reserve(bytes);
+        tuples
+    }
+
     pub fn len(&self) -> usize {
         self.buffer.len()
     }

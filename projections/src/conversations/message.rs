@@ -55,36 +55,37 @@ pub struct Message {
     pub updated_at: OffsetDateTime,
 }
 
-/// `messages.metadata`: the fields of seeds 000 and 001 under the names that each has.
+/// `messages.metadata`: the fields of seeds 000 and 001 under the names that each has. In the order in which `jsonb`
+/// keeps keys, shorter ones first, so that the database has nothing to sort.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
-    pub actual_direction: String,
-    pub answered_by: Option<String>,
-    pub call_sid: String,
-    pub caller_name: Option<String>,
-    pub display_status: CallStatus,
-    pub duration: Option<i32>,
-    pub forwarded_from: Option<String>,
+    pub to: String,
     pub from: String,
-    pub from_number: String,
+    pub missed: bool,
+    pub status: CallStatus,
+    pub call_sid: String,
+    pub duration: Option<i32>,
     #[serde(rename = "hasParent")]
     pub has_parent: bool,
-    pub merged_from_parent: bool,
-    pub missed: bool,
-    pub parent_call_sid: Option<String>,
-    pub queue_time: Option<i32>,
-    pub recording_url: Option<String>,
-    pub status: CallStatus,
     pub talk_time: Option<i32>,
-    pub to: String,
     pub to_number: String,
+    pub wait_time: Option<i32>,
+    pub queue_time: Option<i32>,
+    pub answered_by: Option<String>,
+    pub caller_name: Option<String>,
+    pub from_number: String,
+    pub recording_url: Option<String>,
+    pub twilio_status: Option<String>,
+    pub display_status: CallStatus,
+    pub forwarded_from: Option<String>,
     pub total_duration: Option<i32>,
+    pub parent_call_sid: Option<String>,
     /// Seed 000 has it under both spellings.
     #[serde(rename = "twilioDirection")]
     pub twilio_direction_again: Option<String>,
+    pub actual_direction: String,
     pub twilio_direction: Option<String>,
-    pub twilio_status: Option<String>,
-    pub wait_time: Option<i32>,
+    pub merged_from_parent: bool,
 }
 
 row!(

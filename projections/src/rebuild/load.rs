@@ -41,8 +41,10 @@ impl Default for Loading {
 }
 
 /// Bytes that are handed to a copy at a time, and how many such chunks may wait for it.
-const CHUNK: usize = 128 * 1024;
+const CHUNK: usize = 64 * 1024;
 const CHUNKS: usize = 4;
+/// A chunk, and the family that fills it.
+const ROOM: usize = CHUNK + 16 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -178,7 +180,7 @@ struct Pipe {
 
 impl Pipe {
     fn new(copy: &Copy) -> Self {
-        Self { tuples: Tuples::default(), chunks: copy.chunks.clone() }
+        Self { tuples: Tuples::with_room(ROOM), chunks: copy.chunks.clone() }
     }
 
     fn put(&mut self, row: &impl Row) -> Result<(), LoadError> {
@@ -189,7 +191,8 @@ impl Pipe {
         if self.tuples.len() < at.max(1) {
             return Ok(());
         }
-        self.chunks.send(std::mem::take(&mut self.tuples)).await.map_err(|_| LoadError::CutOff)
+        let full = std::mem::replace(&mut self.tuples, Tuples::with_room(ROOM));
+        self.chunks.send(full).await.map_err(|_| LoadError::CutOff)
     }
 }
 
