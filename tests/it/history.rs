@@ -323,6 +323,12 @@ async fn a_call_is_known_up_to_the_event_that_cannot_be_read() {
     let past = snapshot.thread_as_of(&ids, CUSTOMER, window, i64::MAX).await.unwrap();
     assert_eq!((past.total, past.contact), (1, thread.contact));
     assert_eq!(past.entries[0].message, thread.last.unwrap().message);
+    let head = callbook.settled().await;
+    let path = format!("/api/conversations/{id}/messages");
+    let (live, past_live) = (callbook.get(&path).await, callbook.get(&format!("{path}?as_of={head}")).await);
+    assert_eq!((&live["stale"], &past_live["stale"]), (&json!(true), &json!(true)));
+    assert_eq!(past_live["messages"], live["messages"]);
+    assert_eq!(past_live["unreadable"][0]["call_sid"], call_sid(1));
     let [unreadable] = past.unreadable.as_slice() else { panic!("{:?}", past.unreadable) };
     assert_eq!(unreadable.call_sid, call_sid(1));
     let position = callbook.count("select id from call_events where sequence = 2").await;
