@@ -266,11 +266,10 @@ async fn a_wrong_request_is_told_which_parameter() {
 #[tokio::test]
 async fn health_says_that_it_is_simulated_and_how_far_the_read_model_is() {
     let callbook = Callbook::start().await;
-    let health = callbook.get("/health").await;
-    assert_eq!(health["status"], "healthy");
+    let health = callbook.healthy().await;
     assert_eq!(health["simulated"], true);
     answered_call(&callbook).await;
-    let health = callbook.get("/health").await;
+    let health = callbook.healthy().await;
     assert_eq!(health["projection"]["behind"], 0);
     assert!(health["projection"]["position"].as_i64().unwrap() >= 5);
 }

@@ -86,6 +86,23 @@ impl Callbook {
         spool.wait_for(|spool| spool.waiting == 0).await.unwrap();
     }
 
+    /// What it says when it is healthy. A busy machine may look like a database that does not answer for a while.
+    pub async fn healthy(&self) -> serde_json::Value {
+        let until_healthy = async {
+            loop {
+                let health = self.get("/health").await;
+                if health["status"] == "healthy" {
+                    return health;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        match tokio::time::timeout(FOREVER, until_healthy).await {
+            Ok(health) => health,
+            Err(_) => panic!("not healthy after {FOREVER:?}: {}", self.get("/health").await),
+        }
+    }
+
     /// Another callbook on the same database.
     pub async fn beside(&self) -> Self {
         Self::on(Arc::clone(&self.database), Arc::clone(&self.data_dir), &[]).await
