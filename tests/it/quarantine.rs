@@ -50,7 +50,7 @@ fn without_price(leg: &mut Leg) {
 }
 
 async fn held(callbook: &Callbook) -> Vec<String> {
-    let calls = quarantine::list(&mut *callbook.pool.acquire().await.unwrap()).await.unwrap();
+    let calls = quarantine::list(&mut callbook.pool.acquire().await.unwrap()).await.unwrap();
     calls.into_iter().map(|call| call.call_sid).collect()
 }
 
