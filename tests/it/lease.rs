@@ -213,6 +213,29 @@ async fn a_holder_that_cannot_renew_stops_by_its_own_clock() {
 }
 
 #[tokio::test]
+async fn a_holder_whose_database_refuses_it_stops_and_works_again_when_it_is_let_in() {
+    let callbook = Callbook::start().await;
+    let epoch = holds(&callbook).await;
+    let name: String =
+        sqlx::query_scalar("select current_database()").fetch_one(&callbook.pool).await.unwrap();
+    let elsewhere = callbook.pool.connect_options().as_ref().clone().database("postgres");
+    let mut admin = PgConnection::connect_with(&elsewhere).await.unwrap();
+    let let_in = async |admin: &mut PgConnection, whether: bool| {
+        let statement = format!("alter database {name} allow_connections {whether}");
+        sqlx::raw_sql(&statement).execute(admin).await.unwrap();
+    };
+    let_in(&mut admin, false).await;
+    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
+        .bind(&name)
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    holds_no_more(&callbook).await;
+    let_in(&mut admin, true).await;
+    assert_eq!(holds(&callbook).await, epoch + 1);
+}
+
+#[tokio::test]
 async fn the_holder_is_told_what_others_stored_and_they_are_told_what_it_folded() {
     let first = Callbook::start().await;
     holds(&first).await;
