@@ -31,6 +31,8 @@ const RELIED_ON: Duration = Duration::from_secs(4);
 /// How often the holder renews it, and how often the others look.
 const EVERY: Duration = Duration::from_secs(1);
 
+const OUT_OF_TIME: &str = "the lease could not be renewed in time";
+
 /// Takes part in the lease. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Lease {
@@ -192,12 +194,16 @@ impl Session {
         loop {
             sleep_until(until.min(Instant::now() + EVERY)).await;
             let asked = Instant::now();
+            // A database that refuses at once leaves the time-out below no chance.
+            if asked >= until {
+                return OUT_OF_TIME;
+            }
             match timeout_at(until, self.renew(name, epoch)).await {
                 Ok(Ok(true)) => until = asked + RELIED_ON,
                 Ok(Ok(false)) => return "another instance has taken the lease",
                 // The connection may have broken; there is time for another.
                 Ok(Err(_)) => {}
-                Err(_) => return "the lease could not be renewed in time",
+                Err(_) => return OUT_OF_TIME,
             }
         }
     }

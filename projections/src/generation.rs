@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
+use crate::begin::{SNAPSHOT, begin};
+
 /// Changes whenever the fold would make other rows of the same events. A runner whose version differs from
 /// the tables' does not write to them.
 pub const FOLD_VERSION: i32 = 3;
@@ -181,7 +183,7 @@ impl Generation {
 
 /// Creates the first build in a database that has none. Many processes may start at once.
 pub async fn ensure_first(pool: &PgPool) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = begin(pool, "begin").await?;
     sqlx::query("lock table read_model_current in share row exclusive mode").execute(&mut *tx).await?;
     let exists: bool =
         sqlx::query_scalar("select exists (select from read_model_current)").fetch_one(&mut *tx).await?;
@@ -218,7 +220,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub async fn open(pool: &PgPool) -> sqlx::Result<Self> {
-        let mut tx = pool.begin_with("begin transaction isolation level repeatable read read only").await?;
+        let mut tx = begin(pool, SNAPSHOT).await?;
         let (generation, position): (i32, i64) = sqlx::query_as(
             "select g.generation, g.position from read_model_current join read_model_generations g using (generation)",
         )

@@ -9,6 +9,7 @@
 //!   it is behind; what cannot be folded is set aside in [`quarantine`].
 //! - [`rebuild`] builds the next generation beside the current one.
 
+pub mod begin;
 pub mod conversations;
 mod copy;
 pub mod generation;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{PgConnection, PgPool};
 
+use crate::begin::begin;
 use crate::conversations::{self, Fold, FoldError};
 use crate::generation::{Checkpoint, Generation};
 use crate::log::{self, StoredEvent};
@@ -84,7 +85,7 @@ impl Projector {
         let begun = Instant::now();
         let mut limit = self.batch;
         loop {
-            let mut tx = self.pool.begin_with(BEGIN).await?;
+            let mut tx = begin(&self.pool, BEGIN).await?;
             let (generation, checkpoint) = self.lock(&mut tx).await?;
             if checkpoint.fold_version != self.fold.version {
                 let (tables, ours) = (checkpoint.fold_version, self.fold.version);
@@ -127,7 +128,7 @@ impl Projector {
         let mut limit = events.len();
         while !rest.is_empty() {
             let (now, later) = rest.split_at(limit.min(rest.len()));
-            let mut tx = self.pool.begin_with(BEGIN).await?;
+            let mut tx = begin(&self.pool, BEGIN).await?;
             let (generation, _) = self.lock(&mut tx).await?;
             match conversations::fold(&mut tx, generation, &self.fold, now).await {
                 Ok(()) => {
@@ -150,7 +151,7 @@ impl Projector {
     /// Quarantines the family of the only event of a batch.
     async fn set_aside(&self, events: &[StoredEvent], error: &FoldError) -> Result<(), ProjectError> {
         let Some(event) = events.first() else { return Ok(()) };
-        let mut tx = self.pool.begin_with(BEGIN).await?;
+        let mut tx = begin(&self.pool, BEGIN).await?;
         let (generation, checkpoint) = self.lock(&mut tx).await?;
         // Unless somebody else has passed it meanwhile.
         if checkpoint.position < event.position {

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
+use crate::begin::begin;
 use crate::conversations::{self, Fold, FoldError, Leg};
 use crate::generation::Generation;
 use crate::log::{self, StoredEvent};
@@ -171,7 +172,7 @@ fn families(calls: Vec<Quarantined>) -> Vec<BTreeSet<String>> {
 }
 
 async fn release(pool: &PgPool, fold: &Fold, family: &BTreeSet<String>) -> Result<(), ProjectError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = begin(pool, "begin").await?;
     let (generation, checkpoint) = Generation::lock_current(&mut tx).await?;
     if checkpoint.fold_version != fold.version {
         return Err(ProjectError::OtherFold { tables: checkpoint.fold_version, ours: fold.version });

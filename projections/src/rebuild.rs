@@ -14,6 +14,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 
 pub use diff::{Diff, RowDiff, TableDiff};
 
+use crate::begin::{SNAPSHOT, begin};
 use crate::conversations::{self, Fold, FoldError};
 use crate::generation::Generation;
 use crate::log;
@@ -215,11 +216,10 @@ impl Build {
     /// Compares with the rows that serve, both at the position of live, inside one snapshot, while traffic
     /// flows: live stands still only while the build catches up with it.
     pub async fn diff(&self) -> Result<Diff, RebuildError> {
-        let mut standing = self.pool.begin().await?;
+        let mut standing = begin(&self.pool, "begin").await?;
         let (live, checkpoint) = Generation::lock_current(&mut standing).await?;
         self.catch_up(checkpoint.position, &|_| {}).await?;
-        let mut snapshot =
-            self.pool.begin_with("begin transaction isolation level repeatable read read only").await?;
+        let mut snapshot = begin(&self.pool, SNAPSHOT).await?;
         // The first statement takes the snapshot; from here live may go on.
         sqlx::query("set local work_mem = '128MB'").execute(&mut *snapshot).await?;
         sqlx::query("select 1").execute(&mut *snapshot).await?;
@@ -236,7 +236,7 @@ impl Build {
             // Outside the lock first, so that little is left to do inside it.
             let live = Generation::current(&mut self.session).await?.checkpoint(&mut self.session).await?;
             let position = self.catch_up(live.position, &|_| {}).await?;
-            let mut tx = self.pool.begin().await?;
+            let mut tx = begin(&self.pool, "begin").await?;
             let (_, live) = Generation::lock_current(&mut tx).await?;
             let events = log::read_after(&mut tx, position, live.position, LAST).await?;
             let all = events.last().is_none_or(|last| last.position == live.position)

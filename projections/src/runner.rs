@@ -89,20 +89,14 @@ impl Runner {
         let mut tidied = Instant::now();
         loop {
             let epoch = *lease.borrow_and_update();
-            let step = async {
-                match epoch {
-                    Some(_) if tidied.elapsed() > TIDY => {
-                        tidied = Instant::now();
-                        self.tidy().await.map(|()| true)
-                    }
-                    Some(epoch) => self.advance(projector.under(epoch)).await,
-                    None => self.follow().await,
+            // To its end also where the lease is lost meanwhile: it is refused then.
+            let step = match epoch {
+                Some(_) if tidied.elapsed() > TIDY => {
+                    tidied = Instant::now();
+                    self.tidy().await.map(|()| true)
                 }
-            };
-            // What a lost lease interrupts is rolled back.
-            let step = tokio::select! {
-                step = step => step,
-                Ok(()) = lease.changed() => continue,
+                Some(epoch) => self.advance(projector.under(epoch)).await,
+                None => self.follow().await,
             };
             match step {
                 Ok(true) => {}

@@ -123,12 +123,8 @@ impl Worker {
         loop {
             let Ok(epoch) = lease.wait_for(Option::is_some).await.map(|epoch| *epoch) else { return };
             let Some(epoch) = epoch else { continue };
-            let worked = tokio::select! {
-                worked = self.work_since(epoch, looks.next()) => worked,
-                // What is with the committer is written or refused there, all or nothing.
-                Ok(()) = lease.changed() => continue,
-            };
-            match worked {
+            // To its end also where the lease is lost meanwhile: it is refused then.
+            match self.work_since(epoch, looks.next()).await {
                 Ok(taken) => {
                     said.clear();
                     looks.saw(taken.newest);

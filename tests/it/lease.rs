@@ -8,6 +8,7 @@ use callbook::event_store::{CommitError, Committer, NewEvent, Unit};
 use callbook::ingest::{WorkError, Worker};
 use callbook::lease::Lease;
 use callbook::wakeup::{CHANNEL, Wakeup};
+use projections::generation::Snapshot;
 use projections::lag;
 use projections::projector::ProjectError;
 use projections::runner::Runner;
@@ -213,6 +214,29 @@ async fn a_holder_that_cannot_renew_stops_by_its_own_clock() {
 }
 
 #[tokio::test]
+async fn a_holder_whose_database_refuses_it_stops_and_works_again_when_it_is_let_in() {
+    let callbook = Callbook::start().await;
+    let epoch = holds(&callbook).await;
+    let name: String =
+        sqlx::query_scalar("select current_database()").fetch_one(&callbook.pool).await.unwrap();
+    let elsewhere = callbook.pool.connect_options().as_ref().clone().database("postgres");
+    let mut admin = PgConnection::connect_with(&elsewhere).await.unwrap();
+    let let_in = async |admin: &mut PgConnection, whether: bool| {
+        let statement = format!("alter database {name} allow_connections {whether}");
+        sqlx::raw_sql(&statement).execute(admin).await.unwrap();
+    };
+    let_in(&mut admin, false).await;
+    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
+        .bind(&name)
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    holds_no_more(&callbook).await;
+    let_in(&mut admin, true).await;
+    assert_eq!(holds(&callbook).await, epoch + 1);
+}
+
+#[tokio::test]
 async fn the_holder_is_told_what_others_stored_and_they_are_told_what_it_folded() {
     let first = Callbook::start().await;
     holds(&first).await;
@@ -323,4 +347,40 @@ async fn lag_is_measured_from_what_is_in_the_log() {
         sqlx::query_scalar("select min(created_at) from call_events").fetch_one(&pool).await.unwrap();
     assert_eq!(lag.oldest_unprojected_at, Some(first));
     assert!(lag.seconds > 0.0, "{lag:?}");
+}
+
+/// As a request is whose client goes away: on a connection at hand, after the first poll, the second, and so on.
+#[tokio::test]
+async fn a_reader_that_is_dropped_while_it_begins_leaves_no_transaction_open() {
+    let database = TestDatabase::create().await;
+    // Without callbook's time-outs, which would end what is left open.
+    let pool = PgPoolOptions::new().max_connections(5).connect_with(database.options()).await.unwrap();
+    for polls in 1..=50 {
+        soon("a connection is at hand", async {
+            while pool.num_idle() == 0 {
+                tokio::task::yield_now().await
+            }
+        })
+        .await;
+        let mut opening = Box::pin(Snapshot::open(&pool));
+        for _ in 0..polls {
+            if futures::poll!(&mut opening).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    // Whoever holds them all knows that each has come back.
+    let all: Vec<_> =
+        futures::future::try_join_all((0..pool.options().get_max_connections()).map(|_| pool.acquire()))
+            .await
+            .unwrap();
+    let mut other = PgConnection::connect_with(&database.options()).await.unwrap();
+    let open: i64 = sqlx::query_scalar(
+        "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in%'",
+    )
+    .fetch_one(&mut other)
+    .await
+    .unwrap();
+    assert_eq!((open, all.len()), (0, 5));
 }
