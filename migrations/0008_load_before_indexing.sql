@@ -25,7 +25,6 @@ begin
             party_key text,
             party_kind text,
             party_display text,
-            party_country text,
             -- The natural keys of the parties that the leg was put down to before: what "as of" looks for.
             former_parties text[] not null,
             rule text,

@@ -15,7 +15,7 @@ pub(crate) mod thread;
 
 use std::collections::{BTreeSet, HashMap};
 
-use domain::call::CallEvent;
+use domain::call::event::Told;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -53,7 +53,7 @@ impl Fold {
     }
 
     /// Folds the next event of a call into its row.
-    pub(crate) fn apply(&self, leg: &mut Leg, event: CallEvent, recorded_at: OffsetDateTime) {
+    pub(crate) fn apply(&self, leg: &mut Leg, event: Told, recorded_at: OffsetDateTime) {
         leg.apply(event, recorded_at);
         if let Some(amend) = self.amend {
             amend(leg);
@@ -131,8 +131,8 @@ async fn fold_legs(
         if held.contains(&stored.aggregate_id) {
             continue;
         }
-        let event = stored.decode()?;
-        if let Some(parent) = &event.change().facts.parent_call_sid
+        let event = stored.told()?;
+        if let Some(parent) = &event.facts.parent_call_sid
             && held.contains(parent.as_str())
         {
             quarantine::join(connection, generation, &stored.aggregate_id, parent.as_str(), stored).await?;

@@ -9,7 +9,7 @@ mod past;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use domain::call::CallEvent;
+use domain::call::event::Told;
 use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -59,7 +59,7 @@ impl Replay {
     pub fn apply(&mut self, stored: &StoredEvent) -> Result<(), &Unreadable> {
         let call_sid = stored.aggregate_id.as_str();
         if !self.unreadable.contains_key(call_sid) {
-            match stored.decode() {
+            match stored.told() {
                 Ok(event) => self.fold(call_sid, event, stored.recorded_at),
                 Err(error) => {
                     let unreadable = Unreadable {
@@ -74,8 +74,8 @@ impl Replay {
         self.unreadable.get(call_sid).map_or(Ok(()), Err)
     }
 
-    fn fold(&mut self, call_sid: &str, event: CallEvent, recorded_at: OffsetDateTime) {
-        if let Some(parent) = &event.change().facts.parent_call_sid {
+    fn fold(&mut self, call_sid: &str, event: Told, recorded_at: OffsetDateTime) {
+        if let Some(parent) = &event.facts.parent_call_sid {
             self.parents.insert(parent.as_str().to_owned());
         }
         let leg = self.legs.entry(call_sid.to_owned());

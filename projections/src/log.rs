@@ -1,7 +1,7 @@
 //! Reading the log in its one total order.
 
 use domain::call::CallEvent;
-use domain::call::event::DecodeError;
+use domain::call::event::{DecodeError, Told};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -36,12 +36,23 @@ pub struct Unreadable {
 impl StoredEvent {
     /// What the event says.
     pub fn decode(&self) -> Result<CallEvent, Unreadable> {
-        CallEvent::decode(&self.event_type, &self.event_version, &self.payload).map_err(|source| Unreadable {
+        CallEvent::decode(&self.event_type, &self.event_version, &self.payload)
+            .map_err(|source| self.unreadable(source))
+    }
+
+    /// What a fold takes of it.
+    pub fn told(&self) -> Result<Told, Unreadable> {
+        CallEvent::told(&self.event_type, &self.event_version, &self.payload)
+            .map_err(|source| self.unreadable(source))
+    }
+
+    fn unreadable(&self, source: DecodeError) -> Unreadable {
+        Unreadable {
             position: self.position,
             aggregate_id: self.aggregate_id.clone(),
             sequence: self.sequence,
             source,
-        })
+        }
     }
 }
 
@@ -116,12 +127,14 @@ pub async fn last_position_at(connection: &mut PgConnection, time: OffsetDateTim
     Ok(last.unwrap_or(0))
 }
 
-/// The statement that copies out the events after `position` and up to `last`, in order: what a whole log is
-/// read by. In order, because a scan that is not told so really came out of order.
+/// The statement that copies out the events of calls after `position` and up to `last`, in order: what a whole log
+/// is read by. In order, because a scan that is not told so really came out of order.
 pub fn copy_out(position: i64, last: i64) -> String {
     format!(
-        "copy (select id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, created_at
-                 from call_events where id > {position} and id <= {last} order by id)
+        "copy (select id, aggregate_id, sequence, event_type, event_version, payload, created_at
+                 from call_events
+                where id > {position} and id <= {last} and aggregate_type = 'call'
+                order by id)
            to stdout (format binary)"
     )
 }
@@ -130,8 +143,7 @@ pub fn copy_out(position: i64, last: i64) -> String {
 #[derive(Debug)]
 pub(crate) struct CopiedEvent<'a> {
     pub position: i64,
-    pub aggregate_type: &'a str,
-    pub aggregate_id: &'a str,
+    pub call_sid: &'a str,
     pub sequence: i64,
     event_type: &'a str,
     event_version: &'a str,
@@ -145,8 +157,7 @@ impl<'a> CopiedEvent<'a> {
         let Some(mut fields) = Fields::of(message)? else { return Ok(None) };
         Ok(Some(Self {
             position: fields.number()?,
-            aggregate_type: fields.text()?,
-            aggregate_id: fields.text()?,
+            call_sid: fields.text()?,
             sequence: fields.number()?,
             event_type: fields.text()?,
             event_version: fields.text()?,
@@ -155,7 +166,8 @@ impl<'a> CopiedEvent<'a> {
         }))
     }
 
-    pub fn decode(&self) -> Result<CallEvent, DecodeError> {
-        CallEvent::decode(self.event_type, self.event_version, self.payload)
+    /// What a fold takes of it.
+    pub fn told(&self) -> Result<Told, DecodeError> {
+        CallEvent::told(self.event_type, self.event_version, self.payload)
     }
 }

@@ -190,7 +190,7 @@ async fn release(pool: &PgPool, fold: &Fold, family: &BTreeSet<String>) -> Resul
 fn history(fold: &Fold, events: &[StoredEvent]) -> Result<Vec<Leg>, FoldError> {
     let mut legs: HashMap<&str, Leg> = HashMap::new();
     for stored in events {
-        let event = stored.decode()?;
+        let event = stored.told()?;
         let leg = legs
             .entry(&stored.aggregate_id)
             .or_insert_with(|| Leg::unknown(&stored.aggregate_id, stored.recorded_at));

@@ -101,7 +101,7 @@ fn leg(row: &Leg, root: &str) -> Value {
         "announced": row.announced,
         "direction": row.direction,
         "party": row.party_key.as_ref().map(|key| json!({
-            "key": key, "kind": row.party_kind, "display": row.party_display, "country_code": row.party_country,
+            "key": key, "kind": row.party_kind, "display": row.party_display
         })),
         "rule": row.rule,
         "twilio_direction": row.twilio_direction,

@@ -114,7 +114,7 @@ async fn a_rebuild_sets_aside_what_live_did_and_everything_else_is_equal() {
         &call_sid(3),
         "call.status_changed",
         "1",
-        &json!({ "occurred_at": "2026-02-08T06:11:09Z" }),
+        &json!({ "facts": { "status": "unheard of" } }),
     )
     .await;
     // The first event of a call that nothing else is known of.

@@ -12,6 +12,8 @@ use super::status::CallStatus;
 use super::upcast::{self, Format, Misfit};
 use crate::direction::{Classification, Direction};
 
+pub(super) const FROZEN: &str = "call.frozen";
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum CallEvent {
@@ -63,6 +65,26 @@ pub struct Summary {
     pub duration: Option<u32>,
 }
 
+/// What a fold takes of an event: all but the summary and the time, which only those who tell of it need.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Told {
+    #[serde(default)]
+    pub facts: Facts,
+    #[serde(default)]
+    pub classification: Option<Classification>,
+    /// Nothing more is to come.
+    #[serde(skip)]
+    pub frozen: bool,
+}
+
+impl From<CallEvent> for Told {
+    fn from(event: CallEvent) -> Self {
+        let frozen = matches!(event, CallEvent::Frozen(_));
+        let Change { facts, classification, .. } = event.into_change();
+        Self { facts, classification, frozen }
+    }
+}
+
 /// The log holds an event that this binary cannot read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -91,7 +113,7 @@ impl CallEvent {
         Format { event_type: "recording.ready", version: "1", wrap: Self::RecordingReady },
         Format { event_type: "call.details_reconciled", version: "1", wrap: Self::DetailsReconciled },
         Format { event_type: "call.reclassified", version: "1", wrap: Self::Reclassified },
-        Format { event_type: "call.frozen", version: "1", wrap: Self::Frozen },
+        Format { event_type: FROZEN, version: "1", wrap: Self::Frozen },
     ];
 
     fn format(&self) -> &'static Format {
@@ -120,6 +142,11 @@ impl CallEvent {
     /// column, so a payload in today's version is parsed once.
     pub fn decode(event_type: &str, version: &str, payload: &str) -> Result<Self, DecodeError> {
         upcast::CURRENT.decode(event_type, version, payload)
+    }
+
+    /// The same for a fold, which takes less of a payload and so reads it faster.
+    pub fn told(event_type: &str, version: &str, payload: &str) -> Result<Told, DecodeError> {
+        upcast::CURRENT.told(event_type, version, payload)
     }
 
     pub fn change(&self) -> &Change {

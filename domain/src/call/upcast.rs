@@ -5,9 +5,10 @@
 //! today; that they lead there is checked when this is compiled. What is in today's version, as nearly all of a
 //! log is, is parsed once and never meets a step.
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::event::{CallEvent, Change, DecodeError};
+use super::event::{CallEvent, Change, DecodeError, FROZEN, Told};
 
 /// An event type, the version in which it is written today, and the event that its payload is.
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +145,22 @@ impl Upcasters {
 
     /// Reads a stored payload. Type and version are taken from their columns.
     pub fn decode(&self, event_type: &str, version: &str, payload: &str) -> Result<CallEvent, DecodeError> {
+        let (format, change) = self.read(event_type, version, payload)?;
+        Ok((format.wrap)(change))
+    }
+
+    /// Reads what a fold takes of a stored payload.
+    pub fn told(&self, event_type: &str, version: &str, payload: &str) -> Result<Told, DecodeError> {
+        let (format, told): (_, Told) = self.read(event_type, version, payload)?;
+        Ok(Told { frozen: format.event_type == FROZEN, ..told })
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        event_type: &str,
+        version: &str,
+        payload: &str,
+    ) -> Result<(&'static Format, T), DecodeError> {
         let unknown =
             || DecodeError::Unknown { event_type: event_type.to_owned(), version: version.to_owned() };
         let unreadable = |error: serde_json::Error| DecodeError::Payload {
@@ -153,20 +170,26 @@ impl Upcasters {
         let format =
             self.formats.iter().find(|format| format.event_type == event_type).ok_or_else(unknown)?;
         if format.version == version {
-            return serde_json::from_str(payload).map(format.wrap).map_err(unreadable);
+            return Ok((format, serde_json::from_str(payload).map_err(unreadable)?));
         }
         if self.step(event_type, version).is_none() {
             return Err(unknown());
         }
         let old: Value = serde_json::from_str(payload).map_err(unreadable)?;
-        self.upcast(event_type, version, old).map(format.wrap).map_err(|misfit| DecodeError::Old {
+        let read = self.upcast(event_type, version, old).map_err(|misfit| DecodeError::Old {
             event_type: event_type.to_owned(),
             version: version.to_owned(),
             misfit,
-        })
+        })?;
+        Ok((format, read))
     }
 
-    fn upcast(&self, event_type: &str, version: &str, mut payload: Value) -> Result<Change, Misfit> {
+    fn upcast<T: DeserializeOwned>(
+        &self,
+        event_type: &str,
+        version: &str,
+        mut payload: Value,
+    ) -> Result<T, Misfit> {
         let mut version = version;
         while let Some(step) = self.step(event_type, version).map(|at| self.steps[at]) {
             payload = (step.change)(payload)?;

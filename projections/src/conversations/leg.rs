@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
+use domain::call::event::Told;
 use domain::call::facts::{Dial, DialLeg, Facts, Recording, RecordingStatus};
-use domain::call::{Authority, CallEvent, CallStatus};
+use domain::call::{Authority, CallStatus};
 use domain::direction::{Classification, Direction, Party};
 use domain::phone::Identity;
 use domain::sid::{CallSid, RecordingSid};
@@ -34,7 +35,6 @@ pub struct Leg {
     pub party_key: Option<String>,
     pub party_kind: Option<String>,
     pub party_display: Option<String>,
-    pub party_country: Option<String>,
     /// The natural keys of the parties that it was put down to before.
     pub former_parties: Vec<String>,
     pub rule: Option<String>,
@@ -84,7 +84,6 @@ row!(
         party_key,
         party_kind,
         party_display,
-        party_country,
         former_parties,
         rule,
         twilio_direction,
@@ -127,7 +126,6 @@ impl Leg {
             party_key: None,
             party_kind: None,
             party_display: None,
-            party_country: None,
             former_parties: Vec::new(),
             rule: None,
             twilio_direction: None,
@@ -159,12 +157,12 @@ impl Leg {
     }
 
     /// Folds the next event of this call.
-    pub(crate) fn apply(&mut self, event: CallEvent, recorded_at: OffsetDateTime) {
+    pub(crate) fn apply(&mut self, event: impl Into<Told>, recorded_at: OffsetDateTime) {
+        let Told { facts, classification, frozen } = event.into();
         self.updated_at = recorded_at;
-        self.frozen |= matches!(event, CallEvent::Frozen(_));
-        let change = event.into_change();
-        self.learn(change.facts);
-        if let Some(classification) = change.classification {
+        self.frozen |= frozen;
+        self.learn(facts);
+        if let Some(classification) = classification {
             self.classify(classification);
         }
     }
@@ -219,10 +217,6 @@ impl Leg {
         self.party_key = key;
         self.party_display = party.as_ref().map(Party::display);
         self.party_kind = party.as_ref().map(|party| party.kind().to_owned());
-        self.party_country = match &party {
-            Some(Party::Number(number)) => number.country(),
-            _ => None,
-        };
     }
 
     pub(crate) fn status(&self) -> CallStatus {

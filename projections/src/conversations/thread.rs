@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use domain::direction::Party;
+use domain::phone::PhoneNumber;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -102,7 +103,6 @@ pub(crate) struct PartyOf {
     pub key: String,
     pub kind: String,
     pub display: String,
-    pub country: Option<String>,
 }
 
 impl PartyOf {
@@ -111,8 +111,13 @@ impl PartyOf {
             key: leg.party_key.clone()?,
             kind: leg.party_kind.clone()?,
             display: leg.party_display.clone()?,
-            country: leg.party_country.clone(),
         })
+    }
+
+    /// Of a number, where it tells. Asked once a thread, because it takes as long as everything else about a leg.
+    fn country(&self) -> Option<String> {
+        let number = (self.kind == "number").then(|| PhoneNumber::try_new(&self.key).ok()).flatten()?;
+        number.country()
     }
 
     /// The rows of this party's thread.
@@ -125,7 +130,7 @@ impl PartyOf {
             display_name: Some(self.display.clone()),
             metadata: Json(ContactMetadata {
                 formatted_number: self.display.clone(),
-                country_code: self.country.clone(),
+                country_code: self.country(),
             }),
             created_at: sums.created_at,
             updated_at: sums.created_at,

@@ -43,6 +43,8 @@ impl Default for Loading {
 /// Bytes that are handed to a copy at a time, and how many such chunks may wait for it.
 const CHUNK: usize = 64 * 1024;
 const CHUNKS: usize = 4;
+/// How often a reader says how far it is, in events.
+const TELL: i64 = 256;
 /// A chunk, and the family that fills it.
 const ROOM: usize = CHUNK + 16 * 1024;
 
@@ -238,6 +240,8 @@ struct Reader {
     fold: Fold,
     output: Output,
     folded: Folded,
+    /// Events that are not in `folded` yet, which both readers write.
+    untold: i64,
     kept: usize,
     legs: HashMap<String, Leg>,
     /// The legs at hand by the call that they name as their parent, or themselves.
@@ -253,7 +257,7 @@ struct Reader {
 #[derive(Debug, Default)]
 struct Siblings {
     call_sids: Vec<String>,
-    /// The position at which the family was last seen to be finished.
+    /// The position at which the family was last found to be finished.
     finished_at: i64,
 }
 
@@ -283,6 +287,7 @@ impl Reader {
             fold,
             output,
             folded,
+            untold: 0,
             kept,
             legs: HashMap::new(),
             families: HashMap::new(),
@@ -313,35 +318,45 @@ impl Reader {
     }
 
     fn take(&mut self, event: &CopiedEvent<'_>) -> Result<(), LoadError> {
-        self.folded.0.fetch_add(1, Ordering::Relaxed);
-        if event.aggregate_type != "call" {
-            return Ok(());
+        self.untold += 1;
+        if self.untold == TELL {
+            self.untold = 0;
+            self.folded.0.fetch_add(TELL, Ordering::Relaxed);
         }
-        let call_sid = event.aggregate_id;
-        let is_new = !self.legs.contains_key(call_sid);
-        let began_elsewhere = is_new && event.sequence > 1;
-        if began_elsewhere || self.held.contains(call_sid) {
+        let call_sid = event.call_sid;
+        if !self.held.is_empty() && self.held.contains(call_sid) {
             self.late.push(event.position);
             return Ok(());
         }
-        let Ok(change) = event.decode() else {
+        let known = self.legs.get_mut(call_sid);
+        let is_new = known.is_none();
+        if is_new && event.sequence > 1 {
+            self.late.push(event.position);
+            return Ok(());
+        }
+        let Ok(told) = event.told() else {
             // The live path meets it again, knows why, and quarantines the call.
             self.held.insert(call_sid.to_owned());
             self.late.push(event.position);
             return Ok(());
         };
-        let names_parent = change.change().facts.parent_call_sid.is_some();
-        if is_new {
-            self.legs.insert(call_sid.to_owned(), Leg::unknown(call_sid, event.recorded_at));
-        }
-        let Some(leg) = self.legs.get_mut(call_sid) else { return Ok(()) };
-        let old_root = names_parent.then(|| leg.root_call_sid.clone()).filter(|_| !is_new);
-        self.fold.apply(leg, change, event.recorded_at);
+        let leg = match known {
+            Some(leg) => leg,
+            None => self
+                .legs
+                .entry(call_sid.to_owned())
+                .or_insert_with(|| Leg::unknown(call_sid, event.recorded_at)),
+        };
+        let names_parent = told.facts.parent_call_sid.is_some();
+        let old_root = (names_parent && !is_new).then(|| leg.root_call_sid.clone());
+        let old_stage = Stage::of(leg);
+        self.fold.apply(leg, told, event.recorded_at);
         let stage = Stage::of(leg);
         if is_new || names_parent {
             self.relate(call_sid, old_root);
         }
-        if stage > Stage::Going {
+        // A family can only be finished by a leg that comes to a further stage, or to the family.
+        if stage > old_stage || (stage > Stage::Going && (is_new || names_parent)) {
             self.see_to(call_sid, event.position)?;
         }
         Ok(())

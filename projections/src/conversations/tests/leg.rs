@@ -22,7 +22,6 @@ fn a_leg_holds_what_its_reports_said() {
     assert_eq!((leg.direction.as_deref(), leg.rule.as_deref()), (Some("inbound"), Some("owned_number")));
     assert_eq!((leg.party_key.as_deref(), leg.party_kind.as_deref()), (Some(CUSTOMER), Some("number")));
     assert_eq!(leg.party_display.as_deref(), Some("+1 (508) 514-0320"));
-    assert_eq!(leg.party_country.as_deref(), Some("US"));
     assert_eq!((leg.from_number.as_deref(), leg.to_number.as_deref()), (Some(CUSTOMER), Some(OURS)));
     assert_eq!(leg.twilio_direction.as_deref(), Some("inbound"));
     assert_eq!((leg.status.as_deref(), leg.duration), (Some("completed"), Some(29)));
