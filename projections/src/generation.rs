@@ -117,6 +117,14 @@ impl Generation {
         match pointed {
             Ok(_) => tx.commit().await.map(|()| true),
             Err(error) if is_lock_timeout(&error) => Ok(false),
+            // Somebody has made a view of their own of one of them; it keeps what it was made of.
+            Err(error) if has_dependents(&error) => {
+                tracing::warn!(
+                    error = crate::chain(&error),
+                    "the views for psql cannot follow the read model: other objects are built on them; drop those"
+                );
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
@@ -207,7 +215,15 @@ async fn wait_for_locks(transaction: &mut PgConnection, patience: Duration) -> s
 }
 
 fn is_lock_timeout(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some("55P03"))
+    has_code(error, "55P03")
+}
+
+fn has_dependents(error: &sqlx::Error) -> bool {
+    has_code(error, "2BP01")
+}
+
+fn has_code(error: &sqlx::Error, code: &str) -> bool {
+    matches!(error, sqlx::Error::Database(database) if database.code().as_deref() == Some(code))
 }
 
 /// A snapshot of the current build: everything read through it, and its position, belong together.

@@ -227,9 +227,12 @@ impl Snapshot {
     /// Which of these have a quarantined call.
     async fn stale(&mut self, rows: &[Conversation]) -> sqlx::Result<HashSet<i64>> {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        // A call may have come to its thread after it was set aside.
+        let g = self.generation;
         let query = format!(
-            "select distinct conversation_id from {}.quarantine where conversation_id = any($1)",
-            self.generation
+            "select distinct m.conversation_id
+               from {g}.quarantine q join {g}.messages m on m.twilio_sid in (q.call_sid, q.root_call_sid)
+              where m.conversation_id = any($1)"
         );
         let stale: Vec<i64> = sqlx::query_scalar(&query).bind(ids).fetch_all(&mut *self.tx).await?;
         Ok(stale.into_iter().collect())

@@ -86,6 +86,7 @@ impl Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuildProgress {
     pub phase: Phase,
+    /// While it is loading, how many events were folded; then, up to where.
     pub position: i64,
     /// Where it is going: the position of live when the build began.
     pub head: i64,
@@ -127,32 +128,46 @@ impl Build {
         let live = Generation::current(&mut session).await?.checkpoint(&mut session).await?;
         let generation = Generation::create_next(&mut session, fold.version).await?;
         let mut build = Self { pool, fold, session, generation };
-        match build.load(live.position, loading, &progress).await {
+        if let Err(error) = build.fill(live.position, loading, &progress).await {
+            // Not to be left on a disk that may be full; where that fails too, the next run drops it.
+            if let Err(error) = build.discard().await {
+                tracing::warn!(error = crate::chain(&error), "what was built is left for the next run to drop");
+            }
+            return Err(error);
+        }
+        Ok(build)
+    }
+
+    /// Brings the empty generation to a position of the log.
+    async fn fill(
+        &mut self,
+        last: i64,
+        loading: Loading,
+        progress: &impl Fn(BuildProgress),
+    ) -> Result<(), RebuildError> {
+        match self.load(last, loading, progress).await {
             Ok(leftover) => {
-                build.index(live.position, &progress).await?;
+                self.index(last, progress).await?;
                 progress(BuildProgress {
                     phase: Phase::CatchingUp,
-                    position: live.position,
-                    head: live.position,
+                    position: last,
+                    head: last,
                 });
-                build.place(leftover).await?;
-                build.generation.advance(&mut build.session, live.position).await?;
+                self.place(leftover).await?;
+                self.generation.advance(&mut self.session, last).await?;
             }
             // A row that the database does not take ends a whole copy. The live path, which is slower, finds the
             // event at fault and sets it aside.
             Err(error) if error.is_poison() => {
-                tracing::warn!(
-                    error = crate::chain(&error),
-                    "the log cannot be loaded at once; it is folded in batches"
-                );
-                Generation::drop_unfinished(&mut build.session).await?;
-                build.generation = Generation::create_next(&mut build.session, build.fold.version).await?;
-                build.index(0, &progress).await?;
+                // The database's message may quote the row.
+                tracing::warn!("a row is refused, so the log is folded in batches instead of loaded at once");
+                Generation::drop_unfinished(&mut self.session).await?;
+                self.generation = Generation::create_next(&mut self.session, self.fold.version).await?;
+                self.index(0, progress).await?;
             }
             Err(error) => return Err(error.into()),
         }
-        build.catch_up(live.position, &progress).await?;
-        Ok(build)
+        self.catch_up(last, progress).await.map(drop)
     }
 
     async fn load(
@@ -216,6 +231,10 @@ impl Build {
     /// Compares with the rows that serve, both at the position of live, inside one snapshot, while traffic
     /// flows: live stands still only while the build catches up with it.
     pub async fn diff(&self) -> Result<Diff, RebuildError> {
+        // Outside the lock first, so that live stands still for little.
+        let live = Generation::current(&mut *self.pool.acquire().await?).await?;
+        let position = live.checkpoint(&mut *self.pool.acquire().await?).await?.position;
+        self.catch_up(position, &|_| {}).await?;
         let mut standing = begin(&self.pool, "begin").await?;
         let (live, checkpoint) = Generation::lock_current(&mut standing).await?;
         self.catch_up(checkpoint.position, &|_| {}).await?;
@@ -254,10 +273,15 @@ impl Build {
             tx.commit().await?;
             break live.position;
         };
-        if !Generation::point_views(&mut self.session, VIEWS_PATIENCE).await? {
-            tracing::info!("somebody reads through the views for psql; they follow when that has ended");
+        // It serves; what follows can only be late.
+        match Generation::point_views(&mut self.session, VIEWS_PATIENCE).await {
+            Ok(true) => {}
+            Ok(false) => tracing::info!("the views for psql follow later: somebody reads through them"),
+            Err(error) => tracing::warn!(error = crate::chain(&error), "the views for psql follow later"),
         }
-        release(self.session).await?;
+        if let Err(error) = release(self.session).await {
+            tracing::warn!(error = crate::chain(&error), "the lock of the rebuild goes with its session");
+        }
         Ok(position)
     }
 
@@ -285,10 +309,14 @@ pub async fn rebuild(
     let position = build.generation.checkpoint(&mut *pool.acquire().await?).await?.position;
     if same_fold {
         progress(BuildProgress { phase: Phase::Comparing, position, head: position });
-        let diff = build.diff().await?;
-        if !diff.is_empty() {
+        let refused = match build.diff().await {
+            Ok(diff) if diff.is_empty() => None,
+            Ok(diff) => Some(RebuildError::Differs { rows: diff.rows() }),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = refused {
             build.discard().await?;
-            return Err(RebuildError::Differs { rows: diff.rows() });
+            return Err(error);
         }
     }
     progress(BuildProgress { phase: Phase::ChangingOver, position, head: position });

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
+use sqlx::{ConnectOptions, Connection, PgPool};
 use tokio::sync::{Notify, watch};
 
 use crate::conversations::Fold;
@@ -19,6 +19,8 @@ use crate::rebuild::{self, RebuildError};
 const POLL: Duration = Duration::from_millis(200);
 /// How long to wait after a failure: the database may be away.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same between rebuilds that do not come about.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// How long a generation is kept after its successor has taken over.
 const GRACE: Duration = Duration::from_secs(15 * 60);
 /// How long whoever reads it is waited for.
@@ -87,20 +89,25 @@ impl Runner {
     pub async fn run(self, mut lease: watch::Receiver<Option<i64>>) {
         let mut projector = Projector::of_current(self.pool.clone(), self.fold.clone());
         let mut tidied = Instant::now();
+        let mut pause = PAUSE;
         loop {
             let epoch = *lease.borrow_and_update();
             // To its end also where the lease is lost meanwhile: it is refused then.
             let step = match epoch {
                 Some(_) if tidied.elapsed() > TIDY => {
                     tidied = Instant::now();
-                    self.tidy().await.map(|()| true)
+                    if let Err(error) = self.tidy().await {
+                        tracing::warn!(error = crate::chain(&error), "an earlier read model is kept for now");
+                    }
+                    Ok(true)
                 }
                 Some(epoch) => self.advance(projector.under(epoch)).await,
                 None => self.follow().await,
             };
             match step {
-                Ok(true) => {}
+                Ok(true) => pause = PAUSE,
                 Ok(false) => {
+                    pause = PAUSE;
                     // Each is reason enough to look again.
                     tokio::select! {
                         () = tokio::time::sleep(POLL) => {}
@@ -118,7 +125,11 @@ impl Runner {
                         () = self.put_right(&error) => {}
                         Ok(()) = lease.changed() => {}
                     }
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(pause).await;
+                    if matches!(error, ProjectError::OtherFold { .. }) {
+                        // A rebuild that does not come about fills a disk each time it is tried.
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
                 }
             }
         }
@@ -150,12 +161,13 @@ impl Runner {
     }
 
     /// Drops the generations whose time is over.
-    async fn tidy(&self) -> Result<(), ProjectError> {
-        let mut connection = self.pool.acquire().await?;
-        if Generation::point_views(&mut connection, PATIENCE).await? {
-            Generation::drop_retired(&mut connection, GRACE, PATIENCE).await?;
+    async fn tidy(&self) -> sqlx::Result<()> {
+        // Not of the pool, into which a transaction that is dropped half-way would go back.
+        let mut session = self.pool.connect_options().connect().await?;
+        if Generation::point_views(&mut session, PATIENCE).await? {
+            Generation::drop_retired(&mut session, GRACE, PATIENCE).await?;
         }
-        Ok(())
+        session.close().await
     }
 
     /// Tables of an older fold are rebuilt beside those that serve.

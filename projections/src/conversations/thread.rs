@@ -353,7 +353,6 @@ impl Threads {
             let Some(sums) = untouched.remove(id).into_iter().chain(added).reduce(Sums::and) else {
                 continue;
             };
-            threads.grown += 1;
             let (conversation, contact) = match (parties.get(id), row) {
                 (Some(party), _) => party.rows(ids, &sums),
                 (None, Some(row)) => {
@@ -362,6 +361,7 @@ impl Threads {
                 }
                 (None, None) => continue,
             };
+            threads.grown += 1;
             threads.conversations.push(conversation);
             threads.contacts.extend(contact);
         }

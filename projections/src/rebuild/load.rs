@@ -7,6 +7,7 @@
 //! when the tables stand.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -28,7 +29,7 @@ use crate::log::{self, CopiedEvent};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loading {
     /// Ranges of the log that are read at once.
-    pub readers: i64,
+    pub readers: NonZeroU16,
     /// Legs that a reader keeps because something may still be said about them. Beyond it, the families that were
     /// finished the longest ago are handed on.
     pub kept: usize,
@@ -36,7 +37,7 @@ pub struct Loading {
 
 impl Default for Loading {
     fn default() -> Self {
-        Self { readers: 2, kept: 20_000 }
+        Self { readers: NonZeroU16::MIN.saturating_add(1), kept: 20_000 }
     }
 }
 
@@ -111,7 +112,7 @@ pub(super) async fn load(
         }
     }
     let leftover = match cut_off {
-        None => Ok(rest.write(fold).await?),
+        None => rest.write(fold).await,
         Some(error) => {
             drop(rest);
             Err(error)
@@ -129,7 +130,8 @@ pub(super) async fn load(
 }
 
 /// The log up to `last`, cut into ranges of positions: after the first, up to the second.
-fn ranges(last: i64, count: i64) -> Vec<(i64, i64)> {
+fn ranges(last: i64, count: NonZeroU16) -> Vec<(i64, i64)> {
+    let count = i64::from(count.get());
     (0..count).map(|n| (last * n / count, last * (n + 1) / count)).collect()
 }
 
@@ -368,8 +370,13 @@ impl Reader {
         if old_root.as_deref() == Some(root) {
             return;
         }
-        if let Some(left) = old_root.and_then(|root| self.families.get_mut(&root)) {
+        if let Some(old_root) = old_root
+            && let Some(left) = self.families.get_mut(&old_root)
+        {
             left.call_sids.retain(|sid| sid != call_sid);
+            if left.call_sids.is_empty() {
+                self.families.remove(&old_root);
+            }
         }
         self.families.entry(root.to_owned()).or_default().call_sids.push(call_sid.to_owned());
     }
