@@ -46,7 +46,8 @@ pub struct Credentials {
     pub auth_token: SecretString,
 }
 
-/// A running callbook. Dropped, it stops at once; [`App::stop`] lets what runs finish.
+/// A running callbook. Dropped, it ends what goes on in the background; [`App::stop`] stops it in order, and lets
+/// what runs finish.
 #[derive(Debug)]
 pub struct App {
     pub state: AppState,

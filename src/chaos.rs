@@ -117,6 +117,8 @@ async fn play(
     let most_spooled = most_spooled.stop();
     let checked = check::check(subject, ledger).await?;
     let now = ledger.counts();
+    // Or a callbook that takes nothing would lose nothing.
+    anyhow::ensure!(now.accepted > begun.accepted, "no webhook was answered 2xx");
     Ok(format!(
         "{faults}; {} of {} webhooks answered 2xx, the slowest after {} ms, {most_spooled} at most in the spool; {checked}",
         now.accepted - begun.accepted,

@@ -187,7 +187,10 @@ async fn open(config: &Config, home: &Home) -> anyhow::Result<(Store, Book)> {
     match opened {
         Ok(book) => Ok((store, book)),
         Err(error) => {
-            store.close().await?;
+            // Why it did not start is what whoever started it needs.
+            if let Err(error) = store.close().await {
+                tracing::error!(error = format!("{error:#}"), "PostgreSQL could not be stopped");
+            }
             Err(error.into())
         }
     }

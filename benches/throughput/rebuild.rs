@@ -48,7 +48,8 @@ pub async fn run(server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::R
     let [reads, copies, indexed, replays] =
         [reads, copies, indexed, replays].map(|rates| Figure::PerSecond(median(&rates)));
     let count = thousands(events as f64);
-    let replay = format!("`QueryReplay` with a `GenericQuery`, extrapolated from {}", thousands(slice as f64));
+    let replay =
+        format!("`QueryReplay` with a `GenericQuery`, extrapolated from {}", thousands(slice as f64));
     let what = format!("rebuild of {count} events, fold and load");
     table.alone(&what, loaded, Target::AtLeast(300_000.0));
     table.beside(&what, loaded, "just reading the log in order (COPY)", reads, Target::Times(0.3));

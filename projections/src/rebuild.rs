@@ -131,7 +131,10 @@ impl Build {
         if let Err(error) = build.fill(live.position, loading, &progress).await {
             // Not to be left on a disk that may be full; where that fails too, the next run drops it.
             if let Err(error) = build.discard().await {
-                tracing::warn!(error = crate::chain(&error), "what was built is left for the next run to drop");
+                tracing::warn!(
+                    error = crate::chain(&error),
+                    "what was built is left for the next run to drop"
+                );
             }
             return Err(error);
         }
@@ -148,11 +151,7 @@ impl Build {
         match self.load(last, loading, progress).await {
             Ok(leftover) => {
                 self.index(last, progress).await?;
-                progress(BuildProgress {
-                    phase: Phase::CatchingUp,
-                    position: last,
-                    head: last,
-                });
+                progress(BuildProgress { phase: Phase::CatchingUp, position: last, head: last });
                 self.place(leftover).await?;
                 self.generation.advance(&mut self.session, last).await?;
             }

@@ -91,7 +91,6 @@ pub async fn messages(State(state): State<AppState>, Id(id): Id, uri: Uri) -> Re
     let past = past.await.map_err(unreadable)?;
     let contact = past.contact.as_ref();
     let mut body = thread_page(past.entries, limit, past.total, contact, &query.window, moment.position);
-    body["stale"] = (!past.unreadable.is_empty()).into();
     // Live sets a call aside at an event that it cannot read; a replay ends there as well.
     body["stale"] = (!past.unreadable.is_empty()).into();
     body["as_of"] = moment.time.map(iso).into();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use projections::chain;
 use projections::lag::{self, Lag};
 use projections::quarantine;
 use serde_json::{Value, json};
@@ -17,23 +18,42 @@ use crate::lease::{Lease, LeaseStatus};
 /// How long the database may take to say how far it is. Whoever asks for our health decides quickly.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Seconds for which something may wait before it counts as standing still: longer than the worker lease takes to
+/// change hands.
+const LONG: f64 = 15.0;
+
 /// `status` is "healthy" (seed 000), or "degraded" where something stands still, and `why` says what. The answer is
 /// 200 all the same, for as long as webhooks are taken: a load balancer must not turn Twilio away.
 pub async fn health(State(state): State<AppState>) -> Json<Value> {
     let progress = state.progress.borrow().clone();
+    let mut why: Vec<String> = progress.stopped.iter().map(ToString::to_string).collect();
     let log = match state.door.inbox.outage() {
-        None => tokio::time::timeout(PATIENCE, Log::read(&state.pool)).await.ok().and_then(Result::ok),
+        None => match tokio::time::timeout(PATIENCE, Log::read(&state.pool)).await {
+            Ok(Ok(log)) => Some(log),
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "the database does not say how far everything is");
+                why.push("the database does not say how far everything is; the log has its error".to_owned());
+                None
+            }
+            Err(_) => {
+                why.push("the database does not answer in time".to_owned());
+                None
+            }
+        },
         // It would only wait.
         Some(_) => None,
     };
-    let mut why: Vec<String> = progress.stopped.iter().map(ToString::to_string).collect();
-    if log.is_none() && state.door.inbox.outage().is_none() {
-        why.push("the database does not answer in time".to_owned());
-    }
     if let Some(calls) = log.as_ref().map(|log| log.quarantined).filter(|calls| *calls > 0) {
         why.push(format!("{calls} calls are quarantined; see `callbook quarantine list`"));
     }
+    // Whichever instance has to see to it, and whatever it says itself.
+    if let Some(seconds) = log.as_ref().and_then(|log| log.oldest_waiting).filter(|waited| *waited > LONG) {
+        why.push(format!("a webhook has waited {seconds:.0} s to be decided"));
+    }
     let lag = log.as_ref().map(|log| &log.lag);
+    if let Some(lag) = lag.filter(|lag| lag.seconds > LONG) {
+        why.push(format!("the read model is {:.0} s behind the log", lag.seconds));
+    }
     let projection = json!({
         "position": progress.position,
         "head": lag.map(|lag| lag.head),

@@ -264,7 +264,8 @@ impl Worker {
         tracing::error!(
             call.sid = call_sid.as_str(),
             rows = reports.len(),
-            "the reports about {call_sid} failed: {reason}"
+            // The reason may quote what was sent, so it is kept with the rows and not in the log.
+            "the reports about {call_sid} failed; their rows in the inbox say why"
         );
         let ids: Vec<i64> = reports.iter().map(|report| report.row.id).collect();
         let tries: Vec<i32> = reports.iter().map(|report| report.row.retry_count + 1).collect();

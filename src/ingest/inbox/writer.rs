@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::row::{self, Row};
-use super::{DATABASE_PATIENCE, Outage};
+use super::{DATABASE_PATIENCE, DISK_PATIENCE, Outage};
 use crate::event_store::is_about_the_rows;
 use crate::ingest::spool::{Spool, SpoolError, Status};
 
@@ -50,6 +50,8 @@ enum DrainError {
     Slow,
     #[error("the spool cannot be read")]
     Spool(#[from] SpoolError),
+    #[error("the spool's disk did not answer within {DISK_PATIENCE:?}")]
+    SlowSpool,
 }
 
 impl Writer {
@@ -132,26 +134,32 @@ impl Writer {
             Err(DrainError::Slow) => {
                 self.away(Outage::Slow, &DrainError::Slow.to_string());
             }
-            // The database has no part in it.
-            Err(DrainError::Spool(error)) => {
+            // The database has no part in it, and may well be back.
+            Err(error @ (DrainError::Spool(_) | DrainError::SlowSpool)) => {
                 tracing::error!(
                     error = chain(&error),
                     "what waits in the spool cannot be read and stays there"
                 );
+                match timeout(DRAIN_PATIENCE, self.write(database, &mut [])).await {
+                    Ok(Ok(())) => drop(self.outage.send_replace(None)),
+                    Ok(Err(error)) => drop(self.away(Outage::from(&error), &chain(&error))),
+                    Err(_) => drop(self.away(Outage::Slow, &DrainError::Slow.to_string())),
+                }
                 self.put_off();
             }
         }
     }
 
     async fn try_drain(&mut self, database: &PgConnectOptions) -> Result<usize, DrainError> {
-        let oldest = self.spool.oldest(BATCH).await?;
+        let oldest =
+            timeout(DISK_PATIENCE, self.spool.oldest(BATCH)).await.map_err(|_| DrainError::SlowSpool)??;
         let mut rows: Vec<Row> = oldest.read().map(Row::of_kept).collect();
         timeout(DRAIN_PATIENCE, self.write(database, &mut rows))
             .await
             .map_err(|_| DrainError::Slow)?
             .map_err(DrainError::Database)?;
         if !oldest.is_empty() {
-            self.spool.release(oldest).await?;
+            timeout(DISK_PATIENCE, self.spool.release(oldest)).await.map_err(|_| DrainError::SlowSpool)??;
         }
         Ok(rows.len())
     }
