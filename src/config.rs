@@ -12,11 +12,12 @@ mod tests;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use domain::phone::PhoneNumber;
 use secrecy::SecretString;
 
-use source::{Layers, Settings};
+use source::{Layers, Settings, Text};
 
 /// What callbook was told. `Debug` shows no secret.
 #[derive(Clone, Debug)]
@@ -33,8 +34,7 @@ pub struct Config {
     /// What the spool sets aside.
     pub spool_bytes: u64,
     pub twilio: Account,
-    /// Without a trailing slash, as in `https://api.twilio.com`.
-    pub twilio_api_base_url: String,
+    pub twilio_api: TwilioApi,
     /// Where Twilio reaches us: scheme, host, port and path as given, without userinfo, fragment
     /// and trailing slash, which Twilio does not sign (contract §2).
     pub webhook_base_url: Option<String>,
@@ -44,6 +44,9 @@ pub struct Config {
     /// Lower case.
     pub sip_domain: String,
     pub record_calls: RecordCalls,
+    pub reconcile: Reconcile,
+    /// What the local copies of recordings may take.
+    pub recordings_cache_bytes: u64,
     pub simulation: Simulation,
 }
 
@@ -80,6 +83,29 @@ pub enum RecordCalls {
     Dual,
 }
 
+/// How Twilio's REST API is asked.
+#[derive(Clone, Debug)]
+pub struct TwilioApi {
+    /// Without a trailing slash, as in `https://api.dublin.ie1.twilio.com`. Nothing: the simulated account's own.
+    pub base_url: Option<String>,
+    /// An API key's SID and secret; without one the account's own credentials are used.
+    pub key: Option<(String, SecretString)>,
+    pub requests_at_once: usize,
+}
+
+/// How what webhooks missed is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconcile {
+    /// How often each job runs; nothing: never.
+    pub hot: Option<Duration>,
+    pub warm: Option<Duration>,
+    pub cold: Option<Duration>,
+    /// How far back the cold job looks.
+    pub cold_window: Duration,
+    /// How long after its end a priced call is left alone.
+    pub settled_after: Duration,
+}
+
 /// How the simulated account behaves, if there is one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Simulation {
@@ -104,14 +130,14 @@ pub enum ConfigError {
     #[error("{key} is not valid UTF-8")]
     NotUnicode { key: String },
 
+    #[error("TWILIO_API_BASE_URL and {other} are both set: unset one, as the URL says where to ask")]
+    TwoTwilioHosts { other: &'static str },
     #[error("{key} is `{value}`, but it must be {expected}")]
     Invalid { key: &'static str, value: String, expected: &'static str },
     #[error("{key} (its value is not shown here) must be {expected}")]
     InvalidSecret { key: &'static str, expected: &'static str },
-    #[error(
-        "{present} is set, but {missing} is not: set both for a Twilio account, or neither to simulate one"
-    )]
-    HalfAnAccount { present: &'static str, missing: &'static str },
+    #[error("{present} is set, but {missing} is not: set both for {what}, or neither to {otherwise}")]
+    HalfOfTwo { present: &'static str, missing: &'static str, what: &'static str, otherwise: &'static str },
     #[error("NODE_ENV=production needs {}, which nothing sets", keys.join(", "))]
     MissingInProduction { keys: Vec<&'static str> },
     #[error(
@@ -191,8 +217,8 @@ impl Config {
                 "a whole number from 1 to 65536",
             )? << 20,
             owned_numbers: owned_numbers(&settings, &twilio)?,
+            twilio_api: twilio_api(&settings, &twilio)?,
             twilio,
-            twilio_api_base_url: parse::base_url("TWILIO_API_BASE_URL", &settings.twilio_api_base_url)?,
             webhook_base_url: match settings.webhook_base_url.given() {
                 None => None,
                 Some(url) => Some(parse::base_url("WEBHOOK_BASE_URL", url)?),
@@ -205,6 +231,13 @@ impl Config {
                 &[("off", RecordCalls::Off), ("dual", RecordCalls::Dual)],
                 "`off` or `dual`",
             )?,
+            reconcile: reconcile(&settings)?,
+            recordings_cache_bytes: parse::number::<u64>(
+                "RECORDINGS_CACHE_MEBIBYTES",
+                &settings.recordings_cache_mebibytes,
+                1..=1_048_576,
+                "a whole number from 1 to 1048576",
+            )? << 20,
             simulation: Simulation {
                 calls_per_minute: parse::number(
                     "SIMULATION_CALLS_PER_MINUTE",
@@ -238,7 +271,6 @@ fn require_for_production(settings: &Settings) -> Result<(), ConfigError> {
         ("DATABASE_URL", &settings.database_url),
         ("TWILIO_ACCOUNT_SID", &settings.twilio_account_sid),
         ("TWILIO_AUTH_TOKEN", &settings.twilio_auth_token),
-        ("OWNED_PHONE_NUMBERS", &settings.owned_phone_numbers),
         ("WEBHOOK_BASE_URL", &settings.webhook_base_url),
     ]
     .into_iter()
@@ -251,14 +283,104 @@ fn require_for_production(settings: &Settings) -> Result<(), ConfigError> {
 fn account(settings: &Settings) -> Result<Account, ConfigError> {
     const SID: &str = "TWILIO_ACCOUNT_SID";
     const TOKEN: &str = "TWILIO_AUTH_TOKEN";
-    match (settings.twilio_account_sid.given(), settings.twilio_auth_token.given()) {
-        (None, None) => Ok(Account::Simulated),
-        (Some(_), None) => Err(ConfigError::HalfAnAccount { present: SID, missing: TOKEN }),
-        (None, Some(_)) => Err(ConfigError::HalfAnAccount { present: TOKEN, missing: SID }),
-        (Some(sid), Some(token)) => {
+    let given = both(
+        (SID, &settings.twilio_account_sid),
+        (TOKEN, &settings.twilio_auth_token),
+        "a Twilio account",
+        "simulate one",
+    )?;
+    match given {
+        None => Ok(Account::Simulated),
+        Some((sid, token)) => {
             Ok(Account::Real { sid: parse::account_sid(SID, sid)?, auth_token: token.into() })
         }
     }
+}
+
+/// Two settings of which one is of no use without the other.
+fn both<'a>(
+    (first, a): (&'static str, &'a Text),
+    (second, b): (&'static str, &'a Text),
+    what: &'static str,
+    otherwise: &'static str,
+) -> Result<Option<(&'a str, &'a str)>, ConfigError> {
+    match (a.given(), b.given()) {
+        (None, None) => Ok(None),
+        (Some(a), Some(b)) => Ok(Some((a, b))),
+        (Some(_), None) => Err(ConfigError::HalfOfTwo { present: first, missing: second, what, otherwise }),
+        (None, Some(_)) => Err(ConfigError::HalfOfTwo { present: second, missing: first, what, otherwise }),
+    }
+}
+
+fn twilio_api(settings: &Settings, twilio: &Account) -> Result<TwilioApi, ConfigError> {
+    const KEY: &str = "TWILIO_API_KEY_SID";
+    let key = both(
+        (KEY, &settings.twilio_api_key_sid),
+        ("TWILIO_API_KEY_SECRET", &settings.twilio_api_key_secret),
+        "an API key",
+        "use the account's own credentials",
+    )?;
+    let edge = settings.twilio_edge.given().map(|edge| parse::host_label("TWILIO_EDGE", edge)).transpose()?;
+    let region = settings
+        .twilio_region
+        .given()
+        .map(|region| parse::host_label("TWILIO_REGION", region))
+        .transpose()?;
+    let base_url = match (settings.twilio_api_base_url.given(), edge, region, twilio) {
+        (Some(_), Some(_), _, _) => return Err(ConfigError::TwoTwilioHosts { other: "TWILIO_EDGE" }),
+        (Some(_), _, Some(_), _) => return Err(ConfigError::TwoTwilioHosts { other: "TWILIO_REGION" }),
+        (Some(url), None, None, _) => Some(parse::base_url("TWILIO_API_BASE_URL", url)?),
+        (None, _, _, Account::Simulated) => None,
+        // As Twilio's libraries put a host together (contract section 4).
+        (None, None, None, _) => Some("https://api.twilio.com".to_owned()),
+        (None, None, Some(region), _) => Some(format!("https://api.{region}.twilio.com")),
+        (None, Some(edge), region, _) => {
+            Some(format!("https://api.{edge}.{}.twilio.com", region.as_deref().unwrap_or("us1")))
+        }
+    };
+    Ok(TwilioApi {
+        base_url,
+        key: match key {
+            None => None,
+            Some((sid, secret)) => Some((parse::api_key_sid(KEY, sid)?, secret.into())),
+        },
+        requests_at_once: parse::number(
+            "TWILIO_REQUESTS_AT_ONCE",
+            &settings.twilio_requests_at_once,
+            1..=100,
+            "a whole number from 1 to 100",
+        )?,
+    })
+}
+
+fn reconcile(settings: &Settings) -> Result<Reconcile, ConfigError> {
+    let every = |key, text| {
+        let seconds = parse::number(key, text, 0..=31_536_000, "a whole number of seconds, 0 for never")?;
+        Ok((seconds > 0).then(|| Duration::from_secs(seconds)))
+    };
+    const HOUR: u64 = 3_600;
+    Ok(Reconcile {
+        hot: every("RECONCILE_HOT_SECONDS", &settings.reconcile_hot_seconds)?,
+        warm: every("RECONCILE_WARM_SECONDS", &settings.reconcile_warm_seconds)?,
+        cold: every("RECONCILE_COLD_SECONDS", &settings.reconcile_cold_seconds)?,
+        cold_window: Duration::from_secs(
+            24 * HOUR
+                * parse::number(
+                    "RECONCILE_COLD_DAYS",
+                    &settings.reconcile_cold_days,
+                    1..=400,
+                    "a whole number from 1 to 400",
+                )?,
+        ),
+        settled_after: Duration::from_secs(
+            HOUR * parse::number(
+                "RECONCILE_SETTLED_HOURS",
+                &settings.reconcile_settled_hours,
+                1..=9_600,
+                "a whole number from 1 to 9600",
+            )?,
+        ),
+    })
 }
 
 /// A simulated business has a number even if nobody named one; a real one never gets an invented one.

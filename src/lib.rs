@@ -6,6 +6,7 @@
 pub mod app;
 pub mod chaos;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod door;
 pub mod event_store;

@@ -62,6 +62,25 @@ pub(super) fn account_sid(key: &'static str, text: &str) -> Result<String, Confi
     })
 }
 
+/// The value of a wrong SID is not shown: it may well be the secret.
+pub(super) fn api_key_sid(key: &'static str, text: &str) -> Result<String, ConfigError> {
+    let hex = text.strip_prefix("SK").unwrap_or_default();
+    if hex.len() == 32 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Ok(text.to_owned())
+    } else {
+        Err(ConfigError::InvalidSecret { key, expected: "an API key's SID: SK and 32 hexadecimal digits" })
+    }
+}
+
+/// A part of a host name, such as `ie1`.
+pub(super) fn host_label(key: &'static str, text: &str) -> Result<String, ConfigError> {
+    if is_host_label(text) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(invalid(key, text, "one word of letters, digits and hyphens, such as `dublin` or `ie1`"))
+    }
+}
+
 /// `scheme://host[:port][/path]`, kept as it was written but for the scheme's case: Twilio signs the
 /// bytes that it was given, and only userinfo and fragment are not part of them (contract §2).
 pub(super) fn base_url(key: &'static str, text: &str) -> Result<String, ConfigError> {
@@ -116,13 +135,14 @@ pub(super) fn sip_user(key: &'static str, text: &str) -> Result<String, ConfigEr
 }
 
 pub(super) fn sip_domain(key: &'static str, text: &str) -> Result<String, ConfigError> {
-    let label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    if !text.split('.').all(label) {
+    if !text.split('.').all(is_host_label) {
         return Err(invalid(key, text, "a host name, such as example.sip.twilio.com"));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+fn is_host_label(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 fn invalid(key: &'static str, value: &str, expected: &'static str) -> ConfigError {

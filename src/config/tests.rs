@@ -11,12 +11,11 @@ const SID: &str = "AC0123456789abcdef0123456789abcdef";
 const TOKEN: &str = "fedcba9876543210fedcba9876543210";
 const ACCOUNT: [(&str, &str); 2] = [("TWILIO_ACCOUNT_SID", SID), ("TWILIO_AUTH_TOKEN", TOKEN)];
 const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://callbook:hunter2@db.example/callbook");
-const PRODUCTION: [(&str, &str); 6] = [
+const PRODUCTION: [(&str, &str); 5] = [
     ("NODE_ENV", "production"),
     DATABASE,
     ACCOUNT[0],
     ACCOUNT[1],
-    ("OWNED_PHONE_NUMBERS", "+16175006181"),
     ("WEBHOOK_BASE_URL", "https://calls.example.com"),
 ];
 
@@ -49,7 +48,19 @@ fn with_nothing_set_it_simulates_an_account_on_a_database_of_its_own() {
     assert_eq!(config.data_dir, None);
     assert_eq!((&config.spool_dir, config.spool_bytes), (&None, 16 << 20));
     assert!(matches!(config.twilio, Account::Simulated));
-    assert_eq!(config.twilio_api_base_url, "https://api.twilio.com");
+    assert_eq!((&config.twilio_api.base_url, config.twilio_api.requests_at_once), (&None, 4));
+    assert!(config.twilio_api.key.is_none());
+    assert_eq!(
+        config.reconcile,
+        Reconcile {
+            hot: Some(Duration::from_secs(60)),
+            warm: Some(Duration::from_secs(900)),
+            cold: Some(Duration::from_secs(21_600)),
+            cold_window: Duration::from_secs(30 * 86_400),
+            settled_after: Duration::from_secs(86_400),
+        }
+    );
+    assert_eq!(config.recordings_cache_bytes, 1 << 30);
     assert_eq!(config.webhook_base_url, None);
     assert_eq!(numbers(&config), ["+16175006181"]);
     assert_eq!(config.sip_user, "dispatcher");
@@ -67,6 +78,14 @@ fn every_name_is_read_from_the_environment() {
         ("OWNED_PHONE_NUMBERS", "+16175006181, +442071838750,+16175006181,"),
         ("WEBHOOK_BASE_URL", "https://calls.example.com"),
         ("TWILIO_API_BASE_URL", "http://127.0.0.1:9999"),
+        ("TWILIO_API_KEY_SID", "SK0123456789abcdef0123456789abcdef"),
+        ("TWILIO_API_KEY_SECRET", "opensesame"),
+        ("TWILIO_REQUESTS_AT_ONCE", "9"),
+        ("RECONCILE_HOT_SECONDS", "5"),
+        ("RECONCILE_WARM_SECONDS", "0"),
+        ("RECONCILE_COLD_DAYS", "2"),
+        ("RECONCILE_SETTLED_HOURS", "1"),
+        ("RECORDINGS_CACHE_MEBIBYTES", "10"),
         ("SIP_USER", "front-desk"),
         ("SIP_DOMAIN", "Acme.sip.twilio.com"),
         ("PORT", "0"),
@@ -88,7 +107,14 @@ fn every_name_is_read_from_the_environment() {
     assert_eq!((&**sid, auth_token.expose_secret()), (SID, TOKEN));
     assert_eq!(numbers(&config), ["+16175006181", "+442071838750"]);
     assert_eq!(config.webhook_base_url.as_deref(), Some("https://calls.example.com"));
-    assert_eq!(config.twilio_api_base_url, "http://127.0.0.1:9999");
+    assert_eq!(config.twilio_api.base_url.as_deref(), Some("http://127.0.0.1:9999"));
+    assert_eq!(config.twilio_api.requests_at_once, 9);
+    let (key, secret) = config.twilio_api.key.as_ref().unwrap();
+    assert_eq!((&**key, secret.expose_secret()), ("SK0123456789abcdef0123456789abcdef", "opensesame"));
+    assert_eq!((config.reconcile.hot, config.reconcile.warm), (Some(Duration::from_secs(5)), None));
+    assert_eq!(config.reconcile.cold_window, Duration::from_secs(2 * 86_400));
+    assert_eq!(config.reconcile.settled_after, Duration::from_secs(3_600));
+    assert_eq!(config.recordings_cache_bytes, 10 << 20);
     assert_eq!((&*config.sip_user, &*config.sip_domain), ("front-desk", "acme.sip.twilio.com"));
     assert_eq!(config.bind, "[::1]:0".parse().unwrap());
     assert_eq!(config.data_dir.as_deref(), Some(Path::new("/var/lib/callbook")));
@@ -98,6 +124,30 @@ fn every_name_is_read_from_the_environment() {
     assert_eq!(config.simulation, Simulation { calls_per_minute: 0.5, speed: 20.0 });
     assert_eq!(config.database_max_connections, 7);
     assert_eq!(config.log_format, LogFormat::Json);
+}
+
+#[test]
+fn edge_and_region_make_the_host_as_twilios_libraries_do() {
+    let host = |settings: &[(&str, &str)]| {
+        let config = config(&[&[DATABASE], &ACCOUNT[..], settings].concat()).unwrap();
+        config.twilio_api.base_url.unwrap()
+    };
+    assert_eq!(host(&[]), "https://api.twilio.com");
+    assert_eq!(host(&[("TWILIO_EDGE", "dublin")]), "https://api.dublin.us1.twilio.com");
+    assert_eq!(host(&[("TWILIO_REGION", "ie1")]), "https://api.ie1.twilio.com");
+    assert_eq!(
+        host(&[("TWILIO_EDGE", "dublin"), ("TWILIO_REGION", "ie1")]),
+        "https://api.dublin.ie1.twilio.com"
+    );
+    assert_eq!(
+        error(&[("TWILIO_API_BASE_URL", "http://127.0.0.1:1"), ("TWILIO_REGION", "ie1")]),
+        "TWILIO_API_BASE_URL and TWILIO_REGION are both set: unset one, as the URL says where to ask"
+    );
+    assert_eq!(
+        error(&[("TWILIO_API_KEY_SID", "SK0123456789abcdef0123456789abcdef")]),
+        "TWILIO_API_KEY_SID is set, but TWILIO_API_KEY_SECRET is not: set both for an API key, or neither to use \
+         the account's own credentials"
+    );
 }
 
 #[test]
@@ -143,7 +193,7 @@ fn a_file_may_ask_for_production_and_is_then_held_to_it() {
 fn production_names_everything_that_is_missing_at_once() {
     assert_eq!(
         error(&[("NODE_ENV", "production"), ("SIMULATE", "true")]),
-        "NODE_ENV=production needs DATABASE_URL, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, OWNED_PHONE_NUMBERS, \
+        "NODE_ENV=production needs DATABASE_URL, TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN, \
          WEBHOOK_BASE_URL, which nothing sets"
     );
     for (missing, (key, _)) in PRODUCTION.iter().enumerate().skip(1) {
