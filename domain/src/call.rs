@@ -16,7 +16,7 @@ pub mod upcast;
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 pub use command::CallCommand;
 pub use error::CallError;
@@ -26,6 +26,7 @@ pub use status::{Authority, CallStatus};
 
 use crate::direction::{Classification, Lines, classify};
 use crate::sid::CallSid;
+use command::GiveUp;
 use facts::{DialLeg, RecordingStatus};
 
 /// What is known of one leg.
@@ -70,6 +71,12 @@ impl Call {
                 };
                 Ok(self.learn(facts, report.received_at, None))
             }
+            CallCommand::ReportResource(report) => {
+                not_own_parent(&report.call_sid, report.who.parent_call_sid.as_ref())?;
+                let (at, lines) = (report.at(), report.lines.clone());
+                Ok(self.learn(report.facts(), at, Some(&lines)))
+            }
+            CallCommand::GiveUp(given_up) => Ok(self.give_up(given_up)),
             CallCommand::Reclassify { lines, at } => self.reclassify(&lines, at),
             CallCommand::Freeze { at } => self.freeze(at),
         }
@@ -77,6 +84,13 @@ impl Call {
 
     pub fn status(&self) -> Option<CallStatus> {
         self.facts.status.map(|report| report.status)
+    }
+
+    /// Ended by our own conclusion, not yet by Twilio's word.
+    fn is_provisional(&self) -> bool {
+        self.facts
+            .status
+            .is_some_and(|report| report.status.is_final() && report.authority == Authority::Derived)
     }
 
     /// Splits what is new by what a reader of the log looks for, in the order in which it makes sense.
@@ -113,7 +127,10 @@ impl Call {
         } else if !new.is_empty() {
             let kind = match () {
                 () if !new.dials.is_empty() => CallEvent::DialCompleted,
-                () if new.status.is_some() => CallEvent::StatusChanged,
+                // That REST says what a callback has said is a detail; that an end was not concluded wrongly is not.
+                () if new.status.is_some() && (after.status() != self.status() || self.is_provisional()) => {
+                    CallEvent::StatusChanged
+                }
                 () => CallEvent::DetailsReconciled,
             };
             events.push(kind(change(new, classification)));
@@ -146,12 +163,44 @@ impl Call {
         if !self.status().is_some_and(CallStatus::is_final) {
             return Err(CallError::NotEnded);
         }
-        Ok(vec![CallEvent::Frozen(Change {
+        Ok(vec![self.frozen(at)])
+    }
+
+    /// Ends what has not ended, and freezes it.
+    fn give_up(&self, given_up: GiveUp) -> Vec<CallEvent> {
+        if self.frozen {
+            return Vec::new();
+        }
+        let at = given_up.at;
+        let facts = given_up.facts(&self.facts);
+        let mut after = self.clone();
+        after.facts.join(facts.clone());
+        let mut events = self.learn(facts, at, None);
+        events.push(after.frozen(at));
+        events
+    }
+
+    fn frozen(&self, at: OffsetDateTime) -> CallEvent {
+        CallEvent::Frozen(Change {
             occurred_at: at,
             summary: self.summary(),
             facts: Facts::default(),
             classification: None,
-        })])
+        })
+    }
+
+    /// Whether nothing more is to be expected of Twilio: the call has ended by the word of REST, what it costs is
+    /// known, its recordings are made, and that was `settled_after` ago; or it ended so long ago that no more will
+    /// come. Only a completed call is charged for.
+    pub fn is_settled(&self, now: OffsetDateTime, settled_after: Duration, given_up_after: Duration) -> bool {
+        let Some(report) = self.facts.status.filter(|report| report.status.is_final()) else { return false };
+        let priced = self.facts.price.is_some() || report.status != CallStatus::Completed;
+        let recorded = self.facts.recordings.values().all(|recording| recording.status.is_final());
+        let complete = report.authority == Authority::Rest && priced && recorded;
+        match self.facts.ended.map(|ended| ended.at.get()).or(self.facts.last_event_time) {
+            Some(last) => now - last >= if complete { settled_after } else { given_up_after },
+            None => complete,
+        }
     }
 
     fn summary(&self) -> Summary {

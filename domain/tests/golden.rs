@@ -17,9 +17,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Event type, version and stored payload; of each type the oldest version first.
-const GOLDEN: [(&str, &str, &str); 8] = [
+const GOLDEN: [(&str, &str, &str); 9] = [
     ("call.created", "1", include_str!("golden/call.created.v1.json")),
     ("call.status_changed", "1", include_str!("golden/call.status_changed.v1.json")),
+    ("call.status_changed", "1", include_str!("golden/call.status_changed.v1.given_up.json")),
     ("call.dial_completed", "1", include_str!("golden/call.dial_completed.v1.json")),
     ("call.dial_completed", "2", include_str!("golden/call.dial_completed.v2.json")),
     ("recording.ready", "1", include_str!("golden/recording.ready.v1.json")),
@@ -44,15 +45,18 @@ fn golden(event_type: &str) -> CallEvent {
 #[test]
 fn every_version_that_can_be_read_has_a_golden_payload() {
     let today: Vec<&str> = CallEvent::FORMATS.iter().map(|format| format.event_type).collect();
-    assert_eq!(current().map(|(name, ..)| name).collect::<Vec<_>>(), today);
+    let mut written: Vec<&str> = current().map(|(name, ..)| name).collect();
+    written.dedup();
+    assert_eq!(written, today);
     for event_type in today {
         let readable: Vec<String> =
             (0..=99).map(|n| n.to_string()).filter(|n| upcast::CURRENT.reads(event_type, n)).collect();
-        let golden: Vec<&str> = GOLDEN
+        let mut golden: Vec<&str> = GOLDEN
             .into_iter()
             .filter(|(name, ..)| *name == event_type)
             .map(|(_, version, _)| version)
             .collect();
+        golden.dedup();
         assert_eq!(readable, golden, "{event_type}");
     }
 }
@@ -69,7 +73,7 @@ fn every_golden_payload_loads_by_its_columns() {
 #[test]
 fn every_current_golden_payload_loads_by_its_tag_and_is_written_as_it_was_read() {
     for (event_type, version, payload) in current() {
-        let event = golden(event_type);
+        let event = CallEvent::decode(event_type, version, payload).unwrap();
         assert_eq!(event.version(), version);
         assert_eq!(serde_json::from_str::<CallEvent>(payload).unwrap(), event);
         let stored: Value = serde_json::from_str(payload).unwrap();
@@ -112,8 +116,8 @@ fn a_golden_payload_means_what_it_says() {
 #[test]
 fn between_them_the_golden_payloads_hold_every_fact() {
     let mut all = Facts::default();
-    for format in CallEvent::FORMATS {
-        all.join(golden(format.event_type).into_change().facts);
+    for (event_type, version, payload) in current() {
+        all.join(CallEvent::decode(event_type, version, payload).unwrap().into_change().facts);
     }
     // Without `..`, so that a new field does not compile until a golden payload holds it.
     let Facts {
@@ -127,6 +131,7 @@ fn between_them_the_golden_payloads_hold_every_fact() {
         started,
         answered,
         ended,
+        end_reason,
         duration,
         last_event_time,
         answered_by,
@@ -137,7 +142,13 @@ fn between_them_the_golden_payloads_hold_every_fact() {
     } = all;
     assert!(from.is_some() && to.is_some() && twilio_direction.is_some() && parent_call_sid.is_some());
     assert!(forwarded_from.is_some() && caller_name.is_some() && status.is_some() && started.is_some());
-    assert!(answered.is_some() && ended.is_some() && duration.is_some() && last_event_time.is_some());
+    assert!(
+        answered.is_some()
+            && ended.is_some()
+            && end_reason.is_some()
+            && duration.is_some()
+            && last_event_time.is_some()
+    );
     assert!(answered_by.is_some() && price.is_some() && queue_time.is_some());
     assert!(!dials.is_empty() && !recordings.is_empty());
 }

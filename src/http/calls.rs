@@ -114,6 +114,7 @@ fn leg(row: &Leg, root: &str) -> Value {
         "started_at": row.started_at.map(iso),
         "answered_at": row.answered_at.map(iso),
         "ended_at": row.ended_at.map(iso),
+        "end_reason": row.end_reason,
         "duration": row.duration,
         "price": row.price.map(|price| price.to_string()),
         "price_unit": row.price_unit,

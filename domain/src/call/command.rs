@@ -1,9 +1,11 @@
 //! What may be said to a [`Call`](super::Call), in parsed types. Times come in with the command.
 
+use rust_decimal::Decimal;
 use time::OffsetDateTime;
 
 use super::facts::{
-    AnsweredBy, Dial, DialLeg, Duration, Earliest, Ended, Facts, Recording, StartBasis, Started,
+    AnsweredBy, Dial, DialLeg, Duration, Earliest, EndReason, Ended, Facts, Price, Recording, StartBasis,
+    Started,
 };
 use super::status::{Authority, CallStatus, StatusReport};
 use crate::direction::{Lines, TwilioDirection};
@@ -21,6 +23,10 @@ pub enum CallCommand {
     CompleteDial(CompleteDial),
     /// A recording callback (contract section 1.5).
     ReportRecording(ReportRecording),
+    /// What Twilio's REST API says of the call (contract section 4.2).
+    ReportResource(ReportResource),
+    /// Twilio's REST API does not know the call, although it should (contract section 4.7).
+    GiveUp(GiveUp),
     /// An operator corrected which lines are ours.
     Reclassify { lines: Lines, at: OffsetDateTime },
     /// Nothing more is to come; reconcile leaves the call alone from here.
@@ -84,6 +90,34 @@ pub struct ReportRecording {
     pub recording_sid: RecordingSid,
     pub recording: Recording,
     pub received_at: OffsetDateTime,
+}
+
+/// A call as the REST API has it. It states no time of ringing or answering.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportResource {
+    pub call_sid: CallSid,
+    pub who: Identification,
+    pub status: CallStatus,
+    /// Absent while the call has not started.
+    pub start_time: Option<OffsetDateTime>,
+    pub end_time: Option<OffsetDateTime>,
+    /// When Twilio last changed any of this.
+    pub updated_at: Option<OffsetDateTime>,
+    /// Seconds.
+    pub duration: Option<u32>,
+    /// Negative for a charge, and the currency.
+    pub price: Option<(Decimal, String)>,
+    pub answered_by: Option<AnsweredBy>,
+    /// Milliseconds.
+    pub queue_time: Option<u32>,
+    pub read_at: OffsetDateTime,
+    pub lines: Lines,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GiveUp {
+    pub reason: EndReason,
+    pub at: OffsetDateTime,
 }
 
 impl Identification {
@@ -157,6 +191,60 @@ impl CompleteDial {
             dials: [(self.dialled, dial)].into(),
             recordings: self.recording.into_iter().collect(),
             ..self.who.facts()
+        }
+    }
+}
+
+impl ReportResource {
+    /// When what it tells of happened: its end, else the start, else when it was read.
+    pub(super) fn at(&self) -> OffsetDateTime {
+        self.end_time.or(self.start_time).unwrap_or(self.read_at)
+    }
+
+    pub(super) fn facts(self) -> Facts {
+        let (at, is_final) = (self.at(), self.status.is_final());
+        Facts {
+            status: Some(StatusReport::new(self.status, Authority::Rest, None, None)),
+            started: self.start_time.map(|at| Started::new(StartBasis::Rest, at)),
+            // A call that was cancelled before it started has no end either; it was last changed then.
+            ended: self
+                .end_time
+                .or(self.updated_at)
+                .filter(|_| is_final)
+                .map(|at| Ended::new(Authority::Rest, at)),
+            duration: Duration::stated(Authority::Rest, self.duration.filter(|_| is_final)),
+            last_event_time: self.end_time.max(self.start_time),
+            answered_by: self.answered_by,
+            price: self.price.map(|(amount, unit)| Price {
+                as_of: self.updated_at.unwrap_or(at),
+                amount,
+                unit,
+            }),
+            queue_time: self.queue_time,
+            ..self.who.facts()
+        }
+    }
+}
+
+impl GiveUp {
+    /// Of what is known, how it must have ended: by whatever its last report was, and at that time. Any report
+    /// that still comes is believed over this.
+    pub(super) fn facts(self, known: &Facts) -> Facts {
+        let end_reason = Some(self.reason);
+        let status = known.status.map(|report| report.status);
+        if status.is_some_and(CallStatus::is_final) {
+            return Facts { end_reason, ..Facts::default() };
+        }
+        let last = known.last_event_time.or(known.started.map(|started| started.at.get()));
+        let ended = match status {
+            Some(CallStatus::InProgress) => CallStatus::Completed,
+            _ => CallStatus::Failed,
+        };
+        Facts {
+            status: Some(StatusReport::new(ended, Authority::Derived, None, None)),
+            ended: Some(Ended::new(Authority::Derived, last.unwrap_or(self.at))),
+            end_reason,
+            ..Facts::default()
         }
     }
 }

@@ -40,6 +40,9 @@ pub struct Facts {
     pub answered: Option<Earliest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+    /// Why we hold it for ended, where Twilio did not say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_reason: Option<EndReason>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
     /// The greatest event time Twilio has stated (seed 000's `last_event_time`).
@@ -71,6 +74,7 @@ macro_rules! each_option {
         $each!(started);
         $each!(answered);
         $each!(ended);
+        $each!(end_reason);
         $each!(duration);
         $each!(last_event_time);
         $each!(answered_by);
@@ -168,6 +172,22 @@ pub struct Ended {
 impl Ended {
     pub fn new(authority: Authority, at: OffsetDateTime) -> Self {
         Self { authority, at: Earliest::new(at) }
+    }
+}
+
+/// Why nobody waits for the end of a call any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// Twilio's REST API has no call of this SID.
+    NotFound,
+}
+
+impl EndReason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+        }
     }
 }
 
@@ -313,6 +333,11 @@ impl RecordingStatus {
             Self::Failed => "failed",
             Self::Completed => "completed",
         }
+    }
+
+    /// Nothing more becomes of it.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Absent | Self::Failed | Self::Completed)
     }
 }
 

@@ -8,13 +8,14 @@ mod identity;
 mod laws;
 mod recordings;
 mod reports;
+mod resources;
 mod upcasting;
 
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use time::Duration;
 use time::macros::datetime;
 
-use super::command::{Announce, CompleteDial, Identification, ReportRecording, ReportStatus};
+use super::command::{Announce, CompleteDial, Identification, ReportRecording, ReportResource, ReportStatus};
 use super::facts::Recording;
 use super::*;
 use crate::direction::{Direction, Party, Rule, TwilioDirection};
@@ -102,6 +103,24 @@ fn completed() -> ReportStatus {
     ReportStatus { duration: Some(29), ..report(CallStatus::Completed, 30) }
 }
 
+/// The same as the REST API has it: begun with the call, ended after 30 seconds, not priced yet.
+fn resource(status: CallStatus) -> ReportResource {
+    ReportResource {
+        call_sid: call_sid(),
+        who: who(),
+        status,
+        start_time: Some(at(0)),
+        end_time: status.is_final().then(|| at(30)),
+        updated_at: Some(at(30)),
+        duration: status.is_final().then_some(29),
+        price: None,
+        answered_by: None,
+        queue_time: None,
+        read_at: heard(600),
+        lines: lines(),
+    }
+}
+
 fn dial(status: CallStatus) -> CompleteDial {
     CompleteDial {
         call_sid: call_sid(),
@@ -158,6 +177,12 @@ impl From<CompleteDial> for CallCommand {
 impl From<ReportRecording> for CallCommand {
     fn from(report: ReportRecording) -> Self {
         Self::ReportRecording(report)
+    }
+}
+
+impl From<ReportResource> for CallCommand {
+    fn from(report: ReportResource) -> Self {
+        Self::ReportResource(report)
     }
 }
 

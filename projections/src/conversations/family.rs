@@ -26,6 +26,7 @@ pub(crate) struct Family<'a> {
 
 /// Why a family is recorded and not shown (seed 000's sync filters).
 const INTERNAL: &str = "internal call";
+const NOT_STARTED: &str = "no start time";
 const MALFORMED: &str = "malformed number";
 const NO_PARTY: &str = "no external party";
 
@@ -88,6 +89,8 @@ impl<'a> Family<'a> {
         let root = self.root?;
         match self.placed_by() {
             _ if root.is(Direction::Internal) => Some(INTERNAL),
+            // A time that nobody stated would be shown as one (seed 000: "prevents epoch dates").
+            _ if root.started_at.is_none() => Some(NOT_STARTED),
             Some(_) => None,
             None if root.from_malformed || root.to_malformed => Some(MALFORMED),
             None => Some(NO_PARTY),

@@ -55,6 +55,8 @@ pub struct Leg {
     pub answered_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     pub ended_at: Option<OffsetDateTime>,
+    /// Why it is held for ended, where Twilio did not say so.
+    pub end_reason: Option<String>,
     pub duration: Option<i32>,
     pub price: Option<Decimal>,
     pub price_unit: Option<String>,
@@ -100,6 +102,7 @@ row!(
         started_at,
         answered_at,
         ended_at,
+        end_reason,
         duration,
         price,
         price_unit,
@@ -142,6 +145,7 @@ impl Leg {
             started_at: None,
             answered_at: None,
             ended_at: None,
+            end_reason: None,
             duration: None,
             price: None,
             price_unit: None,
@@ -195,6 +199,7 @@ impl Leg {
         replace(&mut self.started_at, facts.started.map(|started| started.at.get()));
         replace(&mut self.answered_at, facts.answered.map(|answered| answered.get()));
         replace(&mut self.ended_at, facts.ended.map(|ended| ended.at.get()));
+        replace(&mut self.end_reason, facts.end_reason.map(|reason| reason.as_str().to_owned()));
         replace(&mut self.duration, facts.duration.map(|duration| duration.seconds.cast_signed()));
         replace(&mut self.last_event_time, facts.last_event_time);
         replace(&mut self.answered_by, facts.answered_by.map(String::from));

@@ -70,6 +70,7 @@ pub struct Metadata {
     pub talk_time: Option<i32>,
     pub to_number: String,
     pub wait_time: Option<i32>,
+    pub end_reason: Option<String>,
     pub queue_time: Option<i32>,
     pub answered_by: Option<String>,
     pub caller_name: Option<String>,
@@ -231,6 +232,7 @@ fn message(family: &Family<'_>, leg: &Leg, role: Role, conversation_id: Option<i
         caller_name: leg.caller_name.clone(),
         display_status: role.display_status,
         duration: reached.duration,
+        end_reason: leg.end_reason.clone(),
         forwarded_from: leg.forwarded_from.clone(),
         from: from.clone(),
         from_number: from.clone(),
@@ -271,7 +273,7 @@ fn message(family: &Family<'_>, leg: &Leg, role: Role, conversation_id: Option<i
         wait_time: role.wait_time,
         price: leg.price,
         price_unit: leg.price_unit.clone(),
-        // Every report that announces a call gives a start; the log's time is for what cannot happen.
+        // What has no start is hidden, and is here in the order in which it was heard of.
         start_time: leg.started_at.unwrap_or(leg.created_at),
         answered_at: leg.answered_at,
         end_time: reached.ended_at,

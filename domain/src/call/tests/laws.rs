@@ -7,7 +7,9 @@ use proptest::sample::select;
 use serde_json::Value;
 
 use super::*;
-use crate::call::facts::{AnsweredBy, Dial, Duration, Earliest, Ended, Price, StartBasis, Started};
+use crate::call::facts::{
+    AnsweredBy, Dial, Duration, Earliest, EndReason, Ended, Price, StartBasis, Started,
+};
 use crate::call::status::StatusReport;
 
 // Values are few, so that two sets of facts often agree on some and disagree on others.
@@ -103,13 +105,14 @@ fn facts() -> impl Strategy<Value = Facts> {
         option::of(select(vec!["unknown", "human", "fax"]).prop_map(|by| AnsweredBy::from(by.to_owned()))),
         option::of(price),
         option::of(0_u32..3),
+        option::of(Just(EndReason::NotFound)),
         vec(a_dial(), 0..3),
         vec(recorded(), 0..3),
     );
     (identification(), option::of(status_report()), times, details).prop_map(
         |(who, status, times, details)| {
             let (started, answered, ended, duration, last_event_time) = times;
-            let (answered_by, price, queue_time, dials, recordings) = details;
+            let (answered_by, price, queue_time, end_reason, dials, recordings) = details;
             Facts {
                 from: who.from,
                 to: who.to,
@@ -121,6 +124,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 started,
                 answered,
                 ended,
+                end_reason,
                 duration,
                 last_event_time,
                 answered_by,
@@ -162,6 +166,20 @@ fn a_report() -> impl Strategy<Value = CallCommand> {
             .prop_map(|(who, dialled, status, seconds, bridged, recording)| {
                 CompleteDial { who, dialled, seconds, bridged, recording, ..dial(status) }.into()
             }),
+        (
+            who(),
+            status(),
+            option::of(second()),
+            option::of(second()),
+            option::of(0_u32..3),
+            option::of(second())
+        )
+            .prop_map(|(who, status, start_time, end_time, duration, priced)| {
+                let price = priced.map(|_| (rust_decimal::Decimal::new(-850, 5), "USD".to_owned()));
+                let updated_at = priced;
+                ReportResource { who, start_time, end_time, duration, price, updated_at, ..resource(status) }
+                    .into()
+            }),
         (recorded(), second()).prop_map(|((recording_sid, recording), received_at)| {
             ReportRecording { call_sid: call_sid(), recording_sid, recording, received_at }.into()
         }),
@@ -174,6 +192,7 @@ fn command() -> impl Strategy<Value = CallCommand> {
         6 => a_report(),
         1 => select(vec![lines(), theirs]).prop_map(|lines| CallCommand::Reclassify { lines, at: heard(90) }),
         1 => Just(CallCommand::Freeze { at: heard(90) }),
+        1 => Just(CallCommand::GiveUp(GiveUp { reason: EndReason::NotFound, at: heard(90) })),
     ]
 }
 
