@@ -15,6 +15,7 @@ pub mod http;
 pub mod ingest;
 pub mod installation;
 pub mod lease;
+pub mod outgoing;
 pub mod postgres;
 pub mod reclassify;
 pub mod serve;

@@ -76,7 +76,7 @@ async fn listen(
     expected: usize,
     ready: tokio::sync::oneshot::Sender<()>,
 ) -> anyhow::Result<HashMap<String, Instant>> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
+    let client = callbook::outgoing::local().build()?;
     let response = client.get(format!("{url}/events/calls")).send().await?.error_for_status()?;
     let mut bytes = response.bytes_stream();
     let mut ready = Some(ready);

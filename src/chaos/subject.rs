@@ -71,7 +71,7 @@ impl Subject {
             url,
             account,
             environment: environment.into(),
-            client: reqwest::Client::builder().no_proxy().build()?,
+            client: crate::outgoing::local().build()?,
         };
         subject.settled().await?;
         Ok(subject)

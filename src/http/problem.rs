@@ -271,7 +271,7 @@ mod tests {
             .method_not_allowed_fallback(method_not_allowed)
             .layer(CatchPanicLayer::custom(panicked));
         let server = crate::http::serve_for_test(routes).await;
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = crate::outgoing::local().build().unwrap();
         let at = |path: &str| format!("http://{server}{path}");
 
         let answer = client.get(at("/nowhere?secret=1")).send().await.unwrap();

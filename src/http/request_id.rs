@@ -78,7 +78,7 @@ mod tests {
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn(trace));
         let server = crate::http::serve_for_test(routes).await;
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = crate::outgoing::local().build().unwrap();
         let mut request = client.get(format!("http://{server}{path}"));
         if let Some(id) = id {
             request = request.header(X_REQUEST_ID, id);

@@ -11,10 +11,9 @@ use domain::phone::Address;
 use domain::sid::{CallSid, RecordingSid, SidError};
 use serde_json::Value;
 use time::OffsetDateTime;
-use time::UtcOffset;
-use time::format_description::well_known::Rfc2822;
 
 use super::inbox::Endpoint;
+use crate::twilio::timestamp;
 
 /// Why a request makes no command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -226,13 +225,7 @@ impl<'a> Fields<'a> {
     fn time(&self, name: &'static str) -> Result<Option<OffsetDateTime>, Meaningless> {
         match self.text(name) {
             None => Ok(None),
-            Some(text) => OffsetDateTime::parse(&text, &Rfc2822)
-                .ok()
-                .and_then(|at| at.checked_to_offset(UtcOffset::UTC))
-                // What is near the ends of the calendar could not be reckoned with.
-                .filter(|at| (1970..2200).contains(&at.year()))
-                // Twilio's times are whole seconds; a leap second would read as a fraction of one.
-                .map(OffsetDateTime::truncate_to_second)
+            Some(text) => timestamp::rfc2822(&text)
                 .map(Some)
                 .ok_or_else(|| not(name, &text, "not a time such as \"Fri, 20 Aug 2010 01:13:42 +0000\"")),
         }

@@ -81,9 +81,8 @@ impl Driver {
     /// as `webhook_base_url`.
     pub fn new(target_base_url: &str, webhook_base_url: &str, account: Account) -> Result<Self, DriverError> {
         // A redirect or a proxy could lead simulated calls away from the callbook that was asked.
-        let client = reqwest::Client::builder()
+        let client = crate::outgoing::local()
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
             .user_agent("TwilioProxy/1.1 (simulated)")
             .build()
             .map_err(DriverError::Client)?;

@@ -20,7 +20,7 @@ pub fn pairs(pairs: &[(&str, &str)]) -> Pairs {
 }
 
 pub fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    callbook::outgoing::local().build().unwrap()
 }
 
 impl Twilio {
