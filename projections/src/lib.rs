@@ -7,6 +7,8 @@
 //! - [`history`] replays the log up to a position: what a thread was, and what each event changed.
 //! - [`runner`] keeps the current generation up with the log, by way of a [`projector`], and [`lag`] says how far
 //!   it is behind; what cannot be folded is set aside in [`quarantine`].
+//! - [`unsettled`] and [`scorecard`] are what reconcile asks: of which calls more is expected, and how well webhooks
+//!   tell of calls.
 //! - [`rebuild`] builds the next generation beside the current one.
 
 pub mod begin;
@@ -23,6 +25,8 @@ pub mod quarantine;
 pub mod queries;
 pub mod rebuild;
 pub mod runner;
+pub mod scorecard;
+pub mod unsettled;
 
 /// An error with its causes, as a log line has it: some formatters print only the outermost.
 pub fn chain(error: &dyn std::error::Error) -> String {
