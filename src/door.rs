@@ -15,6 +15,7 @@ use domain::phone::PhoneNumber;
 use projections::chain;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -43,7 +44,8 @@ const TRY_AGAIN: &str = "#rc=2&rp=5xx,ct";
 #[derive(Clone, Debug)]
 pub struct DoorState {
     pub inbox: Inbox,
-    pub routing: Arc<Routing>,
+    /// Where calls go; what it says of our lines may still be learnt.
+    pub routing: watch::Sender<Routing>,
     pub callbacks: Arc<Callbacks>,
     pub webhook_base_url: Arc<str>,
     pub auth_token: SecretString,
@@ -79,11 +81,11 @@ impl Door {
         });
         let (inbox, writer) = Inbox::new(spool.await?);
         let routing = routing(config);
-        advise(config, &routing);
+        advise(config);
         let webhook_base_url = config.webhook_base_url.clone().unwrap_or_else(|| local_url(address));
         let state = DoorState {
             inbox,
-            routing: Arc::new(routing),
+            routing: watch::Sender::new(routing),
             callbacks: Arc::new(callbacks(&webhook_base_url)),
             webhook_base_url: webhook_base_url.into(),
             auth_token: credentials.auth_token,
@@ -152,7 +154,7 @@ fn spool_dir(config: &Config) -> PathBuf {
 }
 
 /// What a real account in development may do without, and what then does not work.
-fn advise(config: &Config, routing: &Routing) {
+fn advise(config: &Config) {
     if matches!(config.twilio, Account::Simulated) {
         return;
     }
@@ -161,16 +163,13 @@ fn advise(config: &Config, routing: &Routing) {
             "WEBHOOK_BASE_URL is not set: Twilio's signatures will not fit, and all webhooks are refused"
         );
     }
-    if routing.caller_id.is_none() {
-        tracing::warn!(
-            "OWNED_PHONE_NUMBERS is not set: nobody can be called, and Twilio says which way calls go"
-        );
-    }
 }
 
-fn routing(config: &Config) -> Routing {
+/// Where calls go, as configured.
+pub fn routing(config: &Config) -> Routing {
     Routing {
         lines: lines(config),
+        sip_domain: config.sip_domain.clone(),
         dispatcher: format!("sip:{}@{}", config.sip_user, config.sip_domain),
         caller_id: config.owned_numbers.first().map(PhoneNumber::to_string),
         record: config.record_calls == RecordCalls::Dual,

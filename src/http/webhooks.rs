@@ -125,10 +125,13 @@ fn answer(state: &DoorState, endpoint: Endpoint, form: &Form) -> Response {
     let document = match endpoint {
         Endpoint::VoiceStatus | Endpoint::RecordingStatus => return StatusCode::NO_CONTENT.into_response(),
         Endpoint::DialAction => twiml::empty(),
-        Endpoint::VoiceInbound => match state.routing.dial(form) {
-            Some(dial) => twiml::dial(&dial, &state.callbacks, state.routing.record),
-            None => twiml::empty(),
-        },
+        Endpoint::VoiceInbound => {
+            let routing = state.routing.borrow();
+            match routing.dial(form) {
+                Some(dial) => twiml::dial(&dial, &state.callbacks, routing.record),
+                None => twiml::empty(),
+            }
+        }
     };
     ([(CONTENT_TYPE, "text/xml; charset=utf-8")], document).into_response()
 }

@@ -4,6 +4,7 @@
 //! A repeated request is the same row, because its key is derived from what it says (contract section 3). So
 //! nothing is lost or doubled where it is not known whether an insert came through.
 
+mod reading;
 mod row;
 mod writer;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use self::reading::{Reading, Resource, store};
 use self::row::Row;
 use self::writer::Queued;
 pub use self::writer::Writer;

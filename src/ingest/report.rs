@@ -1,10 +1,12 @@
 //! What a stored request means: the command it makes, or why it makes none.
 //!
-//! A request that reaches this was signed by Twilio and is stored. Where its meaning is impossible no retry
+//! What reaches this was signed by Twilio, or read from its REST API, and is stored. Where its meaning is impossible no retry
 //! helps, so the row is dead-lettered at once, with the reason.
 
-use domain::call::command::{Announce, CompleteDial, Identification, ReportRecording, ReportStatus};
-use domain::call::facts::{AnsweredBy, DialLeg, Recording, RecordingStatus};
+use domain::call::command::{
+    Announce, CompleteDial, GiveUp, Identification, ReportRecording, ReportResource, ReportStatus,
+};
+use domain::call::facts::{AnsweredBy, DialLeg, EndReason, Recording, RecordingStatus};
 use domain::call::{CallCommand, CallStatus};
 use domain::direction::{Lines, TwilioDirection};
 use domain::phone::Address;
@@ -12,8 +14,8 @@ use domain::sid::{CallSid, RecordingSid, SidError};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::inbox::Endpoint;
-use crate::twilio::timestamp;
+use super::inbox::{Endpoint, Resource};
+use crate::twilio::{resource, timestamp};
 
 /// Why a request makes no command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +30,10 @@ pub enum Meaningless {
     },
     #[error("{name} is {value:?}, which is {expected}")]
     Value { name: &'static str, value: String, expected: &'static str },
+    #[error("this callbook does not know the event type {event_type:?}")]
+    UnknownType { event_type: String },
+    #[error(transparent)]
+    Resource(#[from] resource::Misread),
     #[error("this is a report about {what} (it has {marker}), not about a call")]
     OtherResource { marker: &'static str, what: &'static str },
 }
@@ -41,8 +47,82 @@ const OTHER_RESOURCES: [(&str, &str); 5] = [
     ("StatusCallbackEvent", "a conference"),
 ];
 
-/// Reads a stored payload. `lines` are the lines that are ours now; what they mean for the call is stored.
+/// Reads a stored payload by its row's `event_type`. `lines` are the lines that are ours now; what they mean for the
+/// call is stored.
 pub fn command(
+    event_type: &str,
+    payload: &Value,
+    received_at: OffsetDateTime,
+    lines: &Lines,
+) -> Result<(CallSid, CallCommand), Meaningless> {
+    if let Some(endpoint) = Endpoint::of_event_type(event_type) {
+        return webhook(endpoint, payload, received_at, lines);
+    }
+    match Resource::ALL.into_iter().find(|resource| resource.event_type() == event_type) {
+        Some(Resource::Call) => call(payload, received_at, lines),
+        Some(Resource::Recording) => recording(payload, received_at),
+        Some(Resource::MissingCall) => {
+            let fields = Fields { payload, kind: Resource::MissingCall.event_type() };
+            let given_up = GiveUp { reason: EndReason::NotFound, at: received_at };
+            Ok((fields.call_sid("sid")?, CallCommand::GiveUp(given_up)))
+        }
+        None => Err(Meaningless::UnknownType { event_type: event_type.to_owned() }),
+    }
+}
+
+fn call(
+    payload: &Value,
+    read_at: OffsetDateTime,
+    lines: &Lines,
+) -> Result<(CallSid, CallCommand), Meaningless> {
+    let call = resource::Call::try_from(payload)?;
+    let command = CallCommand::ReportResource(ReportResource {
+        call_sid: call.sid.clone(),
+        who: Identification {
+            from: call.from.as_deref().map(Address::caller),
+            to: call.to.as_deref().map(Address::callee),
+            twilio_direction: call.direction.map(TwilioDirection::from),
+            parent_call_sid: call.parent_call_sid,
+            forwarded_from: call.forwarded_from,
+            caller_name: call.caller_name,
+        },
+        status: call.status,
+        start_time: call.start_time,
+        end_time: call.end_time,
+        updated_at: call.date_updated,
+        duration: call.duration,
+        price: call.price.zip(call.price_unit),
+        answered_by: call.answered_by.map(AnsweredBy::from),
+        queue_time: call.queue_time,
+        read_at,
+        lines: lines.clone(),
+    });
+    Ok((call.sid, command))
+}
+
+fn recording(payload: &Value, read_at: OffsetDateTime) -> Result<(CallSid, CallCommand), Meaningless> {
+    let recording = resource::Recording::try_from(payload)?;
+    let call_sid = recording
+        .call_sid
+        .ok_or(Meaningless::OtherResource { marker: "no call_sid", what: "a conference" })?;
+    let command = CallCommand::ReportRecording(ReportRecording {
+        call_sid: call_sid.clone(),
+        recording_sid: recording.sid,
+        recording: Recording {
+            status: recording.status.known_as(),
+            url: recording.url,
+            seconds: recording.duration.filter(|seconds| *seconds > 0),
+            channels: recording.channels,
+            started_at: recording.start_time,
+            source: recording.source,
+            track: recording.track,
+        },
+        received_at: read_at,
+    });
+    Ok((call_sid, command))
+}
+
+fn webhook(
     endpoint: Endpoint,
     payload: &Value,
     received_at: OffsetDateTime,

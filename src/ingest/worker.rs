@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::call::CallCommand;
-use domain::direction::Lines;
 use domain::sid::CallSid;
 use futures::future::join_all;
 use projections::chain;
@@ -20,12 +19,12 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 
-use super::inbox::Endpoint;
 use super::report;
 use crate::event_store::{
     CommitError, Committer, Done, DoneStatus, LoadError, NewEvent, StreamState, Unit, load_streams,
 };
 use crate::lease::Epoch;
+use crate::twilio::routing::Routing;
 
 /// Rows in one batch at most.
 const BATCH: i64 = 500;
@@ -49,13 +48,14 @@ const LONGEST_BACKOFF: i64 = 1_800;
 pub struct Worker {
     pool: PgPool,
     committer: Committer,
-    lines: Arc<Lines>,
+    routing: watch::Receiver<Routing>,
     wake: Arc<Notify>,
 }
 
 #[derive(Debug, sqlx::FromRow)]
 struct Waiting {
     id: i64,
+    source: String,
     event_type: String,
     payload: Value,
     received_at: OffsetDateTime,
@@ -112,8 +112,14 @@ pub enum WorkError {
 }
 
 impl Worker {
-    pub fn new(pool: PgPool, committer: Committer, lines: Lines, wake: Arc<Notify>) -> Self {
-        Self { pool, committer, lines: Arc::new(lines), wake }
+    /// Each call is judged by the lines that `routing` has at the time.
+    pub fn new(
+        pool: PgPool,
+        committer: Committer,
+        routing: watch::Receiver<Routing>,
+        wake: Arc<Notify>,
+    ) -> Self {
+        Self { pool, committer, routing, wake }
     }
 
     /// Works while `lease` has an epoch, until it is dropped.
@@ -156,7 +162,7 @@ impl Worker {
 
     async fn work_since(&self, epoch: Epoch, since: Option<OffsetDateTime>) -> Result<Taken, WorkError> {
         let rows: Vec<Waiting> = sqlx::query_as(
-            "select id, event_type, payload, received_at, retry_count, request_id
+            "select id, source, event_type, payload, received_at, retry_count, request_id
                from twilio_webhook_inbox
               where processing_status in ('pending', 'failed')
                 and received_at >= coalesce($2, '-infinity')
@@ -200,17 +206,14 @@ impl Worker {
     fn read(&self, epoch: Epoch, rows: Vec<Waiting>) -> (BTreeMap<CallSid, Vec<Reported>>, Unit) {
         let mut by_call: BTreeMap<CallSid, Vec<Reported>> = BTreeMap::new();
         let mut meaningless = Unit { epoch: Some(epoch), ..Unit::default() };
+        let lines = self.routing.borrow().lines.clone();
         for row in rows {
-            let read = match Endpoint::of_event_type(&row.event_type) {
-                Some(endpoint) => report::command(endpoint, &row.payload, row.received_at, &self.lines)
-                    .map_err(|reason| reason.to_string()),
-                None => Err(format!("this callbook does not know the event type {:?}", row.event_type)),
-            };
+            let read = report::command(&row.event_type, &row.payload, row.received_at, &lines);
             match read {
                 Ok((sid, command)) => by_call.entry(sid).or_default().push(Reported { row, command }),
                 Err(reason) => {
                     log_refusal(row.id);
-                    meaningless.done.push(refused(row.id, reason));
+                    meaningless.done.push(refused(row.id, reason.to_string()));
                 }
             }
         }
@@ -303,7 +306,7 @@ fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState, reports: &[R
         match state.call.decide(command.clone()) {
             Ok(events) => {
                 let metadata = json!({
-                    "source": "webhook",
+                    "source": event_source(&row.source),
                     "inbox_id": row.id.to_string(),
                     "request_id": row.request_id.clone().unwrap_or_default(),
                 });
@@ -318,6 +321,11 @@ fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState, reports: &[R
         }
     }
     unit
+}
+
+/// Seed 000's `source` of an event: a webhook, or the job that asked.
+fn event_source(source: &str) -> &str {
+    if source.starts_with("twilio_") { "webhook" } else { source }
 }
 
 fn decided(inbox_id: i64, call_sid: &CallSid, events: &[NewEvent]) -> Done {

@@ -1,7 +1,7 @@
 //! Where an incoming call is sent (seed 000: PSTN to SIP, and SIP to PSTN).
 
 use domain::direction::{Direction, Lines, Party, TwilioDirection, classify};
-use domain::phone::{Address, Identity};
+use domain::phone::{Address, Identity, PhoneNumber};
 
 use super::form::Form;
 use super::twiml::Dial;
@@ -10,6 +10,8 @@ use super::twiml::Dial;
 #[derive(Clone, Debug)]
 pub struct Routing {
     pub lines: Lines,
+    /// With our numbers it makes up the lines.
+    pub sip_domain: String,
     /// `sip:user@domain` of the dispatcher.
     pub dispatcher: String,
     /// What a customer sees when we call: an owned number, E.164.
@@ -18,6 +20,15 @@ pub struct Routing {
 }
 
 impl Routing {
+    /// Takes these numbers for ours, the first as the caller id of calls out. False if it knows them.
+    pub fn own(&mut self, numbers: Vec<PhoneNumber>) -> bool {
+        let caller_id = numbers.first().map(PhoneNumber::to_string);
+        let lines = Lines::new(numbers, &self.sip_domain);
+        let changed = lines != self.lines || caller_id != self.caller_id;
+        (self.lines, self.caller_id) = (lines, caller_id);
+        changed
+    }
+
     /// Whom to dial for the call that these parameters announce; nobody if they say nothing of one.
     pub fn dial(&self, form: &Form) -> Option<Dial> {
         let from = form.get("From").map(Address::caller);
@@ -56,6 +67,7 @@ mod tests {
 
     fn dialled(from: &str, to: &str, direction: &str) -> String {
         let routing = Routing {
+            sip_domain: String::new(),
             lines: Lines::new([PhoneNumber::try_new("+16175006181").unwrap()], "abchomes.sip.us1.twilio.com"),
             dispatcher: "sip:dispatcher@abchomes.sip.us1.twilio.com".to_owned(),
             caller_id: Some("+16175006181".to_owned()),

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{Delivery, Endpoint};
+use super::{Delivery, Endpoint, Reading};
 use crate::ingest::spool::Kept;
 
 /// The width of the columns; what is longer is kept in the payload alone.
@@ -50,6 +50,26 @@ impl Row {
             idempotency_token: idempotency_token.clone(),
             error: None,
             delivery: Some(delivery),
+        }
+    }
+
+    /// What the REST API said. A reading that says the same is the same row.
+    pub fn of_reading(reading: Reading) -> Self {
+        let Reading { job, resource, call_sid, recording_sid, digest, payload, read_at } = reading;
+        let event_type = resource.event_type();
+        let sid = recording_sid.as_deref().or(call_sid.as_deref()).unwrap_or_default();
+        Self {
+            source: job,
+            event_type,
+            dedupe_key: format!("{event_type}:{sid}:{digest}"),
+            call_sid,
+            recording_sid,
+            payload,
+            received_at: read_at,
+            request_id: None,
+            idempotency_token: None,
+            error: None,
+            delivery: None,
         }
     }
 
@@ -111,30 +131,31 @@ pub(super) fn sort(rows: &mut [Row]) {
 }
 
 /// A row that is there already stays as it is.
-pub(super) async fn insert(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<()> {
-    sqlx::query(
-        "insert into twilio_webhook_inbox
-                (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
-                 idempotency_token, error, processing_status, processed_at)
-         select row.*, case when row.error is null then 'pending' else 'dead_letter' end,
-                case when row.error is not null then clock_timestamp() end
-           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[],
-                       $7::timestamptz[], $8::text[], $9::text[], $10::text[])
-                as row (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
-                        idempotency_token, error)
-         on conflict (dedupe_key) do nothing",
-    )
-    .bind(rows.iter().map(|row| row.source).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.event_type).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.call_sid.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.recording_sid.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.dedupe_key.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| &row.payload).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.received_at).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.request_id.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.idempotency_token.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
-    .execute(connection)
-    .await
-    .map(drop)
+const INSERT: &str = "insert into twilio_webhook_inbox
+        (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
+         idempotency_token, error, processing_status, processed_at)
+ select row.*, case when row.error is null then 'pending' else 'dead_letter' end,
+        case when row.error is not null then clock_timestamp() end
+   from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[],
+               $7::timestamptz[], $8::text[], $9::text[], $10::text[])
+        as row (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
+                idempotency_token, error)
+ on conflict (dedupe_key) do nothing
+ returning id";
+
+/// Returns the ids of the rows that are new, in the order of these.
+pub(super) async fn insert(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar(INSERT)
+        .bind(rows.iter().map(|row| row.source).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.event_type).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.call_sid.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.recording_sid.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.dedupe_key.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| &row.payload).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.received_at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.request_id.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.idempotency_token.as_deref()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
 }

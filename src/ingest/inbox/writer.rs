@@ -196,12 +196,12 @@ impl Writer {
                 Err(error) if !is_about_the_rows(&error) => {}
                 result => {
                     self.connection = Some(connection);
-                    return result;
+                    return result.map(drop);
                 }
             }
         }
         let mut connection = PgConnection::connect_with(database).await?;
-        let result = row::insert(&mut connection, rows).await;
+        let result = row::insert(&mut connection, rows).await.map(drop);
         self.connection = Some(connection);
         result
     }
