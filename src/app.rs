@@ -5,28 +5,26 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use domain::direction::Lines;
-use projections::chain;
 use projections::ids::IdKey;
 use projections::runner::{Progress, Runner};
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::door::{Door, DoorState};
-use crate::event_store::Committer;
+use crate::engine::Engine;
 use crate::http::router::router;
 use crate::http::stream::Broadcaster;
-use crate::ingest::Worker;
 use crate::ingest::inbox::Writer;
 use crate::installation::{self, InstallationError, Owner};
 use crate::lease::Lease;
-use crate::wakeup::Wakeup;
+use crate::reconcile::{self, Reconciler};
+use crate::twilio::client::{self, Client, ClientError};
 
 /// What every handler may use. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -37,6 +35,8 @@ pub struct AppState {
     pub progress: watch::Receiver<Progress>,
     pub lease: Lease,
     pub broadcaster: Broadcaster,
+    /// Nothing where there is no Twilio to ask.
+    pub reconciler: Option<Reconciler>,
 }
 
 /// Whose webhooks are taken, and with which key they are signed.
@@ -53,12 +53,8 @@ pub struct App {
     pub state: AppState,
     pub address: SocketAddr,
     door: Door,
-    /// What goes on in the background for as long as callbook runs.
-    tasks: JoinSet<&'static str>,
+    engine: Engine,
 }
-
-/// How long queries at hand may take once callbook is stopping.
-const LAST_QUERIES: Duration = Duration::from_secs(5);
 
 /// Why the application did not start.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +65,8 @@ pub enum StartError {
     ReadModel(#[from] sqlx::Error),
     #[error("the listening socket cannot be used")]
     Socket(#[from] std::io::Error),
+    #[error("Twilio cannot be asked")]
+    Twilio(#[from] ClientError),
 }
 
 impl StartError {
@@ -77,7 +75,7 @@ impl StartError {
         match self {
             Self::Installation(error) => error.may_pass(),
             Self::ReadModel(error) => installation::is_away(error),
-            Self::Socket(_) => false,
+            Self::Socket(_) | Self::Twilio(_) => false,
         }
     }
 }
@@ -85,9 +83,9 @@ impl StartError {
 /// A database that is ours and up to date.
 #[derive(Debug)]
 pub struct Book {
-    pool: PgPool,
-    ids: IdKey,
-    runner: Runner,
+    pub(crate) pool: PgPool,
+    pub(crate) ids: IdKey,
+    pub(crate) runner: Runner,
 }
 
 impl Book {
@@ -106,50 +104,38 @@ impl App {
         pool: PgPool,
         listener: TcpListener,
     ) -> Result<Self, StartError> {
+        let twilio = config.twilio_api.base_url.as_deref();
+        let twilio = twilio.map(|url| reconcile_settings(config, &credentials, url, Clock::System));
+        let twilio = twilio.transpose()?;
         let book = Book::open(pool, &credentials.owner).await?;
         let (door, writer) = Door::open(config, credentials, listener).await?;
-        Ok(Self::behind(door, writer, book))
+        Ok(Self::behind(door, writer, book, twilio))
     }
 
-    /// Starts what the door leads to.
-    pub fn behind(door: Door, writer: Writer, book: Book) -> Self {
-        let Book { pool, ids, runner } = book;
-        let mut tasks = JoinSet::new();
-        let progress = runner.progress();
-        let lease = Lease::new(pool.clone());
-        let wakeup = Arc::new(Wakeup::new(pool.clone(), lease.clone(), runner.clone()));
-        let appended = Arc::clone(&wakeup);
-        let committer = Committer::start(pool.clone(), move || appended.appended());
-        let lines = door.state.routing.lines.clone();
-        let worker = Worker::new(pool.clone(), committer, lines, wakeup.worker());
+    /// Starts what the door leads to. Without a Twilio to ask, only webhooks tell of calls.
+    pub fn behind(door: Door, writer: Writer, book: Book, twilio: Option<reconcile::Settings>) -> Self {
+        let routing = door.state.routing.clone();
+        let mut engine = Engine::start(book, routing.subscribe(), twilio);
+        engine.reconcile(routing);
+        let (pool, progress) = (engine.pool.clone(), engine.progress.clone());
         let broadcaster = Broadcaster::start(pool.clone(), progress.clone(), door.stopping.clone());
         let options = (*pool.connect_options()).clone();
-        let stored = Arc::clone(&wakeup);
-        let (folding, working) = (lease.held(), lease.held());
-        tasks.spawn(async move {
+        let stored = Arc::clone(&engine.wakeup);
+        engine.tasks.spawn(async move {
             writer.run(options, move || stored.stored()).await;
             "the inbox"
         });
-        tasks.spawn(async move {
-            runner.run(folding).await;
-            "the projection"
-        });
-        tasks.spawn(async move {
-            worker.run(working).await;
-            "the inbox worker"
-        });
-        tasks.spawn(async move {
-            wakeup.run().await;
-            "the wake-up of other instances"
-        });
-        let holding = lease.clone();
-        tasks.spawn(async move {
-            holding.run().await;
-            "the worker lease"
-        });
-        let state = AppState { door: door.state.clone(), pool, ids, progress, lease, broadcaster };
+        let state = AppState {
+            door: door.state.clone(),
+            pool,
+            ids: engine.ids.clone(),
+            progress,
+            lease: engine.lease.clone(),
+            broadcaster,
+            reconciler: engine.reconciler.clone(),
+        };
         door.lead_to(router(state.clone()));
-        Self { state, address: door.address, door, tasks }
+        Self { state, address: door.address, door, engine }
     }
 
     /// Where this process reaches itself.
@@ -161,7 +147,7 @@ impl App {
     pub async fn failed(&mut self) -> String {
         tokio::select! {
             _ = &mut self.door.server => "the server".to_owned(),
-            ended = self.tasks.join_next() => match ended {
+            ended = self.engine.tasks.join_next() => match ended {
                 Some(Ok(what)) => what.to_owned(),
                 Some(Err(error)) => error.to_string(),
                 None => "everything in the background".to_owned(),
@@ -173,15 +159,32 @@ impl App {
     /// decided after the next start.
     pub async fn stop(mut self) {
         self.door.stop().await;
-        self.tasks.shutdown().await;
-        let released = tokio::time::timeout(LAST_QUERIES, self.state.lease.release()).await;
-        if let Ok(Err(error)) = released {
-            tracing::warn!(error = chain(&error), "the worker lease is kept until its time is out");
-        }
-        // A database that hangs does not give its connections back.
-        let _ = tokio::time::timeout(LAST_QUERIES, self.state.pool.close()).await;
+        self.engine.stop().await;
         self.door.close().await;
     }
+}
+
+/// How the REST API at `base_url` is asked, and how often.
+pub fn reconcile_settings(
+    config: &Config,
+    credentials: &Credentials,
+    base_url: &str,
+    clock: Clock,
+) -> Result<reconcile::Settings, ClientError> {
+    let account_sid = credentials.owner.account_sid.clone();
+    let (username, password) = match &config.twilio_api.key {
+        Some(key) => key.clone(),
+        None => (account_sid.clone(), credentials.auth_token.clone()),
+    };
+    let requests_at_once = config.twilio_api.requests_at_once;
+    let client = Client::new(client::Settings {
+        base_url: base_url.to_owned(),
+        account_sid,
+        username,
+        password,
+        at_once: requests_at_once,
+    })?;
+    Ok(reconcile::Settings { client, clock, jobs: config.reconcile, requests_at_once })
 }
 
 /// The lines that are ours, as configured.

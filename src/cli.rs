@@ -3,6 +3,7 @@
 pub mod events;
 mod lint_log;
 mod quarantine;
+mod reconcile;
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -20,6 +21,7 @@ use secrecy::ExposeSecret;
 use sqlx::PgPool;
 
 use quarantine::QuarantineCommand;
+use reconcile::{ReconcileArgs, ScorecardArgs};
 
 use crate::config::Config;
 use crate::serve::{Home, Store};
@@ -71,6 +73,10 @@ enum Command {
     /// See to the calls that are not folded any further, because an event of theirs cannot be
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Ask Twilio for the calls of a span of time, and record what is not known of them
+    Reconcile(ReconcileArgs),
+    /// Say which facts webhooks told of, and which had to be asked for
+    Scorecard(ScorecardArgs),
     /// Open psql on callbook's database
     Psql {
         /// What psql is to be called with, such as -c 'select count(*) from messages'
@@ -95,6 +101,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Events { call } => events::events(&config, &call).await,
             Command::LintLog { deep } => lint_log::lint_log(&config, deep).await,
             Command::Quarantine(command) => quarantine::quarantine(&config, command).await,
+            Command::Reconcile(args) => reconcile::reconcile(&config, args).await,
+            Command::Scorecard(args) => reconcile::scorecard(&config, args).await,
             Command::Psql { args } => psql(&config, &args).await,
         }
     })

@@ -37,6 +37,8 @@ pub enum Step {
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Received {
     pub id: i64,
+    /// `twilio_voice` and `twilio_recording` for webhooks, else the job that asked.
+    pub source: String,
     pub event_type: String,
     pub call_sid: Option<String>,
     pub payload: Value,
@@ -124,7 +126,7 @@ fn in_order(received: Vec<Received>, events: Vec<EventStep>) -> Vec<Step> {
 async fn received(snapshot: &mut Snapshot, calls: &BTreeSet<String>) -> sqlx::Result<Vec<Received>> {
     let calls: Vec<&str> = calls.iter().map(String::as_str).collect();
     sqlx::query_as(
-        "select id, event_type, call_sid, payload, received_at, processed_at, processing_status, error,
+        "select id, source, event_type, call_sid, payload, received_at, processed_at, processing_status, error,
                 retry_count, next_attempt_at, outcome, request_id
            from twilio_webhook_inbox
           where call_sid = any($1)
@@ -146,7 +148,10 @@ fn hide_media(value: &mut Value) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match name.as_str() {
-                    "url" | "RecordingUrl" if !value.is_null() => *value = "(not shown)".into(),
+                    "url" | "RecordingUrl" | "media_url" | "uri" if value.is_string() => {
+                        *value = "(not shown)".into();
+                    }
+                    "subresource_uris" => *value = Value::Null,
                     _ => hide_media(value),
                 }
             }

@@ -9,6 +9,7 @@ pub mod problem;
 pub mod request_id;
 pub mod router;
 pub mod stream;
+pub mod sync;
 pub mod webhooks;
 
 /// The routes on a free port of the loopback, so that tests see what a client sees.

@@ -70,6 +70,25 @@ impl Home {
             }
         }
     }
+
+    /// The Twilio to ask: the one that is configured, else the simulated account's own.
+    pub async fn twilio(&self, config: &Config) -> anyhow::Result<Option<Twilio>> {
+        Ok(config.twilio_api.base_url.clone().map(Twilio::Configured))
+    }
+}
+
+/// Whose REST API is asked.
+#[derive(Debug)]
+pub enum Twilio {
+    Configured(String),
+}
+
+impl Twilio {
+    pub fn base_url(&self) -> &str {
+        match self {
+            Self::Configured(url) => url,
+        }
+    }
 }
 
 /// A database to work on: the one that `DATABASE_URL` names, or one in the embedded cluster.
@@ -172,7 +191,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    run(&config, &home, store, App::behind(door, writer, book), stop).await
+    run(&config, &home, store, App::behind(door, writer, book, None), stop).await
 }
 
 /// The database, whenever it can be had. Callers are routed and webhooks kept meanwhile, so only what waiting cannot

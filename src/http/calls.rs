@@ -3,7 +3,7 @@
 //! Any leg of a family leads to the whole family; the answers say which SID is the root.
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use domain::sid::CallSid;
@@ -12,6 +12,7 @@ use projections::history::{EventStep, PastEvent, Unreadable};
 use serde_json::{Map, Value, json};
 
 use super::conversations::{iso, message, open, unreadable};
+use super::page::whole_number;
 use super::problem::ApiError;
 use crate::app::AppState;
 use crate::explain::{self, Explanation, Received, Step, without_media};
@@ -148,6 +149,7 @@ fn received(row: &Received) -> Value {
     json!({
         "kind": "received",
         "inbox_id": row.id.to_string(),
+        "source": row.source,
         "type": row.event_type,
         "call_sid": row.call_sid,
         "received_at": iso(row.received_at),
@@ -193,23 +195,10 @@ pub(super) fn unreadable_event(unreadable: &Unreadable) -> Value {
     json!({ "call_sid": call_sid, "position": position, "reason": reason })
 }
 
-/// `after` and `limit`, each at most once.
 fn window(uri: &Uri) -> Result<(i64, i64), ApiError> {
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(ApiError::internal)?;
-    let given = |name: &'static str, default: i64, least: i64, most: i64, expected: &'static str| {
-        let bad = |value: &str, expected| ApiError::BadParameter { name, value: value.to_owned(), expected };
-        let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let Some(text) = values.next() else { return Ok(default) };
-        if values.next().is_some() {
-            return Err(bad(text, "given once"));
-        }
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = digits.then(|| text.parse().ok()).flatten();
-        number.filter(|number| (least..=most).contains(number)).ok_or_else(|| bad(text, expected))
-    };
-    let after =
-        given("after", 0, 0, i64::MAX, "a position of the log, such as `next_after` of an earlier answer")?;
-    let limit = given("limit", DEFAULT_LIMIT, 1, LARGEST_LIMIT, "a whole number from 1 to 200")?;
+    let expected = "a position of the log, such as `next_after` of an earlier answer";
+    let after = whole_number(uri, "after", 0, 0..=i64::MAX, expected)?;
+    let limit = whole_number(uri, "limit", DEFAULT_LIMIT, 1..=LARGEST_LIMIT, "a whole number from 1 to 200")?;
     Ok((after, limit))
 }
 

@@ -14,6 +14,7 @@ use super::conversations::iso;
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::lease::{Lease, LeaseStatus};
+use crate::reconcile;
 
 /// How long the database may take to say how far it is. Whoever asks for our health decides quickly.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -49,6 +50,9 @@ pub async fn health(State(state): State<AppState>) -> Json<Value> {
     // Whichever instance has to see to it, and whatever it says itself.
     if let Some(seconds) = log.as_ref().and_then(|log| log.oldest_waiting).filter(|waited| *waited > LONG) {
         why.push(format!("a webhook has waited {seconds:.0} s to be decided"));
+    }
+    for (job, error) in log.iter().flat_map(|log| &log.failing) {
+        why.push(format!("{job} has failed: {error}"));
     }
     let lag = log.as_ref().map(|log| &log.lag);
     if let Some(lag) = lag.filter(|lag| lag.seconds > LONG) {
@@ -112,6 +116,8 @@ struct Log {
     oldest_waiting: Option<f64>,
     /// Calls.
     quarantined: i64,
+    /// Jobs that could not ask Twilio, and why.
+    failing: Vec<(String, String)>,
 }
 
 impl Log {
@@ -128,6 +134,7 @@ impl Log {
             worker: Lease::status(pool).await?,
             oldest_waiting,
             quarantined,
+            failing: reconcile::failing(pool).await?,
         })
     }
 }

@@ -2,6 +2,8 @@
 //! tables, `cursor` for threads that grow while somebody reads them. A parameter that makes no sense
 //! is answered with its name instead of being repaired, since a silently repaired page is a wrong one.
 
+use std::ops::RangeInclusive;
+
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::Uri;
 use axum::http::request::Parts;
@@ -172,6 +174,24 @@ fn crc8(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |crc, byte| {
         (0..8).fold(crc ^ byte, |crc: u8, _| if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ 0x07 })
     })
+}
+
+/// A parameter that is given at most once; `expected` says what is allowed.
+pub(super) fn whole_number(
+    uri: &Uri,
+    name: &'static str,
+    default: i64,
+    allowed: RangeInclusive<i64>,
+    expected: &'static str,
+) -> Result<i64, ApiError> {
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(ApiError::internal)?;
+    let bad = |value: &str, expected| ApiError::BadParameter { name, value: value.to_owned(), expected };
+    let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let Some(text) = values.next() else { return Ok(default) };
+    if values.next().is_some() {
+        return Err(bad(text, "given once"));
+    }
+    number(text).filter(|number| allowed.contains(number)).ok_or_else(|| bad(text, expected))
 }
 
 /// Digits only: `i64::from_str` takes a plus sign as well.

@@ -12,6 +12,9 @@ use axum::response::{IntoResponse, Response};
 use projections::chain;
 use serde::Serialize;
 
+use crate::reconcile::Running;
+use crate::twilio::client::ClientError;
+
 type Source = Box<dyn Error + Send + Sync>;
 
 /// Why a request is not answered as asked. Whatever a variant shows is fit for the caller's eyes,
@@ -46,6 +49,19 @@ pub enum ApiError {
     /// `what` is not there at the moment, as in "the database".
     #[error("{what} cannot be reached at the moment; try again in a few seconds")]
     Unavailable { what: &'static str, source: Source },
+    #[error("{running}")]
+    SyncRunning { running: Running },
+    #[error(
+        "there is no Twilio to ask: this simulated account has no REST API, and TWILIO_API_BASE_URL is not set"
+    )]
+    NoTwilio,
+    /// What this shows was written for anybody: it has paths and SIDs, and nothing that Twilio said.
+    #[error("{source}")]
+    Twilio { source: Box<ClientError> },
+    #[error("{reason}")]
+    TwilioList { reason: String },
+    #[error("{reason}")]
+    StandsStill { reason: String },
     #[error("the database has not been opened yet; try again in a few seconds")]
     NotOpen,
     #[error("something went wrong inside callbook; its log has the details under this request's id")]
@@ -95,6 +111,18 @@ impl ApiError {
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden", None),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", None),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", None),
+            Self::SyncRunning { .. } => {
+                (StatusCode::CONFLICT, "sync-running", Some("Another sync is running"))
+            }
+            Self::Twilio { .. } | Self::TwilioList { .. } => {
+                (StatusCode::BAD_GATEWAY, "twilio-failed", Some("Twilio did not answer as asked"))
+            }
+            Self::NoTwilio => {
+                (StatusCode::SERVICE_UNAVAILABLE, "no-twilio", Some("There is no Twilio to ask"))
+            }
+            Self::StandsStill { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "stands-still", Some("What was read is not decided yet"))
+            }
             Self::Unavailable { .. } | Self::NotOpen => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", None)
             }
@@ -119,6 +147,9 @@ impl ApiError {
     fn log(&self) {
         match self {
             Self::Internal { source } => tracing::error!(error = chain(&**source), "a request failed"),
+            Self::Twilio { source } => {
+                tracing::warn!(error = chain(&**source), "Twilio did not answer as asked")
+            }
             Self::Unavailable { what, source } => {
                 tracing::warn!(error = chain(&**source), "a request was put off: {what} cannot be reached");
             }

@@ -5,11 +5,11 @@ use std::convert::Infallible;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::webhooks::Service;
-use super::{calls, conversations, health, problem, request_id, stream, webhooks};
+use super::{calls, conversations, health, problem, request_id, stream, sync, webhooks};
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::ingest::Endpoint;
@@ -25,6 +25,10 @@ pub fn router(state: AppState) -> Router {
         .route("/api/calls/{sid}", get(calls::one))
         .route("/api/calls/{sid}/events", get(calls::events))
         .route("/api/calls/{sid}/explain", get(calls::explain))
+        // Twilio, asked now.
+        .route("/api/sync/today", post(sync::today))
+        .route("/api/sync/recent", post(sync::recent))
+        .route("/api/sync/scorecard", get(sync::scorecard))
         .route("/events/calls", get(stream::calls))
         .route("/events/stats", get(stream::stats))
         .merge(webhooks(state.door.clone()))

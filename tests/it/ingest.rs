@@ -195,7 +195,7 @@ async fn changed_lines_change_no_row_until_reclassify_does_by_events() {
     let after: Value = sqlx::query_scalar(snapshot).fetch_one(&callbook.pool).await.unwrap();
     assert_eq!(before, after, "a restart changes no row");
 
-    let lines = callbook.app.state.door.routing.lines.clone();
+    let lines = callbook.app.state.door.routing.borrow().lines.clone();
     let done = callbook::reclassify::reclassify(&callbook.pool, &lines, |_| {}).await.unwrap();
     assert_eq!((done.judged, done.changed), (2, 2));
     assert!(callbook.settled().await > head);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use callbook::app::lines;
 use callbook::config::Config;
 use callbook::event_store::{CommitError, Committer, NewEvent, Unit};
 use callbook::ingest::{WorkError, Worker};
@@ -155,7 +154,8 @@ async fn under_an_epoch_that_is_over_nothing_is_decided_put_off_or_folded() {
     assert_eq!(callbook.count(position).await, before);
 
     let config = Config::from_sources([]).unwrap();
-    let worker = Worker::new(pool.clone(), committer, lines(&config), std::sync::Arc::default());
+    let routing = tokio::sync::watch::Sender::new(callbook::door::routing(&config));
+    let worker = Worker::new(pool.clone(), committer, routing.subscribe(), std::sync::Arc::default());
     let waiting = async || {
         callbook.count("select count(*) from twilio_webhook_inbox where processing_status = 'pending' and retry_count = 0").await
     };

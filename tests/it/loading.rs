@@ -86,7 +86,8 @@ async fn append(pool: &sqlx::PgPool, reports: &[Report]) {
     let mut streams: BTreeMap<String, StreamState> = BTreeMap::new();
     for report in reports {
         let payload = Form(report.params.clone()).to_json();
-        let (sid, command) = report::command(report.endpoint, &payload, report.received_at, &lines).unwrap();
+        let (sid, command) =
+            report::command(report.endpoint.event_type(), &payload, report.received_at, &lines).unwrap();
         let stream = streams.entry(sid.to_string()).or_default();
         let Ok(events) = stream.call.decide(command) else { continue };
         let events = stream.extend(sid.as_str(), events, "{}");

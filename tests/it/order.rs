@@ -94,7 +94,7 @@ async fn outcome(
         for report in batch {
             let payload = Form(report.params.clone()).to_json();
             let (sid, command) =
-                report::command(report.endpoint, &payload, report.received_at, &lines).unwrap();
+                report::command(report.endpoint.event_type(), &payload, report.received_at, &lines).unwrap();
             let call = calls.entry(sid.to_string()).or_default();
             let Ok(decided) = call.decide(command) else { continue };
             for event in decided {

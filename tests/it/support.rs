@@ -214,7 +214,7 @@ impl Stopped {
     pub async fn behind(self, (door, writer): (Door, Writer)) -> Callbook {
         let pool = installation::connect(self.database.options(), 10).await.unwrap();
         let book = Book::open(pool.clone(), &owner()).await.unwrap();
-        let app = App::behind(door, writer, book);
+        let app = App::behind(door, writer, book, None);
         let url = app.url();
         Callbook { app, pool, url, database: self.database, data_dir: self.data_dir }
     }

@@ -1,0 +1,141 @@
+//! `callbook reconcile` and `callbook scorecard`: what webhooks missed, asked for and counted.
+
+use std::io::{Write, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use projections::generation::Snapshot;
+use projections::scorecard::{self, Scorecard};
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{Date, OffsetDateTime};
+use tokio::sync::watch;
+
+use super::{Progress, with_database};
+use crate::app::{self, Book};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::door;
+use crate::engine::Engine;
+use crate::reconcile::{Job, Outcome, Window};
+use crate::serve::Home;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReconcileArgs {
+    /// From when on calls started: a date (2026-02-08, UTC) or a time (2026-02-08T06:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: OffsetDateTime,
+    /// Before when they started; now, where it is not given
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<OffsetDateTime>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct ScorecardArgs {
+    /// The last days, by UTC
+    #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(i64).range(1..=400))]
+    pub days: i64,
+}
+
+/// Beside a running callbook, that one decides and folds what is read; else this does.
+pub(super) async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<ExitCode> {
+    let window = Window::try_new(args.since, args.until, OffsetDateTime::now_utc())?;
+    let home = Home::open(config)?;
+    let twilio = home.twilio(config).await?.context("there is no Twilio to ask; set TWILIO_API_BASE_URL")?;
+    let settings = app::reconcile_settings(config, &home.credentials, twilio.base_url(), Clock::System)?;
+    let routing = watch::Sender::new(door::routing(config));
+    let outcome = with_database(config, async |pool, _| {
+        let book = Book::open(pool, &home.credentials.owner).await?;
+        let engine = Engine::start(book, routing.subscribe(), Some(settings));
+        let reconciler = engine.reconciler.clone().context("there is no Twilio to ask")?;
+        if config.owned_numbers.is_empty() {
+            reconciler.learn_numbers_once(&routing).await?;
+        }
+        let progress = Progress::new("hours");
+        let job = Job::Range(window);
+        let result = reconciler
+            .sync(job, None, |outcome| {
+                let Outcome { total, synced, updated, .. } = outcome;
+                let (hours, of) = outcome.hours_of(&window);
+                progress.show(hours, of, &format!("{total} calls, {synced} new, {updated} updated"));
+            })
+            .await;
+        progress.finish();
+        engine.stop().await;
+        Ok(result?)
+    })
+    .await?;
+    print_outcome(&outcome, &mut stdout())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_outcome(outcome: &Outcome, out: &mut impl Write) -> std::io::Result<()> {
+    let Outcome { total, synced, updated, skipped, skipped_reasons, recordings, missing, .. } = outcome;
+    writeln!(out, "{total} calls read: {synced} new, {updated} updated, {skipped} skipped")?;
+    for (reason, calls) in skipped_reasons {
+        writeln!(out, "  {calls} skipped: {reason}")?;
+    }
+    writeln!(out, "{recordings} recordings were not known")?;
+    if *missing > 0 {
+        writeln!(out, "{missing} calls are not known to Twilio")?;
+    }
+    Ok(())
+}
+
+pub(super) async fn scorecard(config: &Config, args: ScorecardArgs) -> anyhow::Result<ExitCode> {
+    let card = with_database(config, async |pool, _| {
+        let mut snapshot = Snapshot::open(&pool).await?;
+        Ok(scorecard::scorecard(&mut snapshot, args.days, OffsetDateTime::now_utc()).await?)
+    })
+    .await?;
+    print_scorecard(&card, &mut stdout())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_scorecard(card: &Scorecard, out: &mut impl Write) -> std::io::Result<()> {
+    if card.days.is_empty() {
+        return writeln!(out, "nothing was recorded in these days");
+    }
+    for day in &card.days {
+        writeln!(out, "{}: {} gaps healed", day.day, day.healed)?;
+        for (name, fact) in &day.facts {
+            write!(out, "  {name:<10} {:>7} by webhook {:>7} by asking", fact.webhook, fact.reconcile)?;
+            let sources: Vec<String> = fact
+                .sources
+                .iter()
+                .filter(|(source, _)| *source != "webhook")
+                .map(|(source, facts)| format!("{source} {facts}"))
+                .collect();
+            if !sources.is_empty() {
+                write!(out, " ({})", sources.join(", "))?;
+            }
+            if let Some(late) = fact.late {
+                let span =
+                    |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0).round()).unwrap_or_default();
+                write!(
+                    out,
+                    ", late by {:?}, at most {:?}",
+                    span(late.median_seconds),
+                    span(late.most_seconds)
+                )?;
+            }
+            writeln!(out)?;
+        }
+    }
+    Ok(())
+}
+
+/// A date is its beginning by UTC.
+fn moment(text: &str) -> anyhow::Result<OffsetDateTime> {
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return Ok(at.to_offset(time::UtcOffset::UTC));
+    }
+    let date = Date::parse(text, format_description!("[year]-[month]-[day]"));
+    let date =
+        date.map_err(|_| anyhow!("give a date such as 2026-02-08 or a time such as 2026-02-08T06:00:00Z"))?;
+    if !(2000..2200).contains(&date.year()) {
+        bail!("the year {} is none that Twilio has calls of", date.year());
+    }
+    Ok(date.midnight().assume_utc())
+}

@@ -1,0 +1,73 @@
+//! Asking Twilio now for what webhooks missed (seed 000, "Sync"), and how much of that there was.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::Uri;
+use projections::generation::Snapshot;
+use projections::scorecard::{self, Scorecard};
+use serde_json::{Value, json};
+
+use super::conversations::{open, unreadable};
+use super::page::whole_number;
+use super::problem::ApiError;
+use crate::app::AppState;
+use crate::reconcile::{Job, Outcome, ReconcileError, SyncError};
+
+/// Days that the scorecard tells of, where the caller does not say, and at most.
+const DEFAULT_DAYS: i64 = 7;
+const MOST_DAYS: i64 = 400;
+
+/// `POST /api/sync/today`: the calls of the last 3 days, the newest 500.
+pub async fn today(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
+    sync(&state, Job::Today, "3 days").await
+}
+
+/// `POST /api/sync/recent`: the calls of the last hour, the newest 50.
+pub async fn recent(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
+    sync(&state, Job::Recent, "hour").await
+}
+
+/// `GET /api/sync/scorecard?days=`: which facts webhooks told of first, and which had to be asked for.
+pub async fn scorecard(State(state): State<AppState>, uri: Uri) -> Result<Json<Scorecard>, ApiError> {
+    let days =
+        whole_number(&uri, "days", DEFAULT_DAYS, 1..=MOST_DAYS, "a whole number of days from 1 to 400")?;
+    let mut snapshot: Snapshot = open(&state).await?;
+    let now = time::OffsetDateTime::now_utc();
+    scorecard::scorecard(&mut snapshot, days, now).await.map(Json).map_err(unreadable)
+}
+
+async fn sync(state: &AppState, job: Job, span: &str) -> Result<Json<Value>, ApiError> {
+    let reconciler = state.reconciler.clone().ok_or(ApiError::NoTwilio)?;
+    // A caller who goes away ends nothing: what was begun is done.
+    let done = tokio::spawn(async move { reconciler.sync(job, None, |_| {}).await });
+    let outcome = done.await.map_err(ApiError::internal)??;
+    let Outcome { total, synced, updated, skipped, skipped_reasons, recordings, missing, .. } = outcome;
+    Ok(Json(json!({
+        "success": true,
+        "message": format!("Synced {synced} new calls from last {span}"),
+        "synced": synced,
+        "skipped": skipped,
+        "total": total,
+        "skipped_reasons": skipped_reasons,
+        "updated": updated,
+        "recordings": recordings,
+        "missing": missing,
+        "position": state.progress.borrow().position,
+    })))
+}
+
+impl From<SyncError> for ApiError {
+    fn from(error: SyncError) -> Self {
+        match error {
+            SyncError::Running(running) => Self::SyncRunning { running },
+            SyncError::Failed(ReconcileError::Twilio(source)) => Self::Twilio { source: source.into() },
+            SyncError::Failed(error @ ReconcileError::PagesRepeat { .. }) => {
+                Self::TwilioList { reason: error.to_string() }
+            }
+            SyncError::Failed(
+                error @ (ReconcileError::NotDecided { .. } | ReconcileError::Behind { .. }),
+            ) => Self::StandsStill { reason: error.to_string() },
+            SyncError::Failed(error) => Self::Unavailable { what: "the database", source: error.into() },
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What webhooks missed: Twilio retries a webhook at most once, so callbook asks what it was not told (contract
+//! sections 3 and 4, seed 000 "Sync").
+//!
+//! A [`Job`] reads windows of Twilio's lists and single calls, and puts what it read into the inbox, from where it goes
+//! the way of a webhook. A reading that says nothing new is a row that is there already, so a job may run again, be
+//! killed, or run beside another: nothing is appended twice.
+
+mod exclusive;
+mod job;
+mod numbers;
+mod outcome;
+mod run;
+mod schedule;
+mod state;
+mod tally;
+mod window;
+
+use std::fmt;
+use std::sync::Arc;
+
+use projections::chain;
+use projections::runner::Progress;
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+pub use self::exclusive::Running;
+pub use self::job::Job;
+pub use self::outcome::Outcome;
+pub use self::state::failing;
+pub use self::window::{Window, WindowError};
+use crate::clock::Clock;
+use crate::config;
+use crate::event_store::{CommitError, Committer, LoadError};
+use crate::lease::Epoch;
+use crate::twilio::client::{Client, ClientError};
+
+/// Asks Twilio what webhooks missed. Cheap to clone.
+#[derive(Clone)]
+pub struct Reconciler {
+    pool: PgPool,
+    client: Client,
+    clock: Clock,
+    settings: config::Reconcile,
+    requests_at_once: usize,
+    committer: Committer,
+    progress: watch::Receiver<Progress>,
+    stored: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Reconciler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconciler").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Where and how Twilio is asked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub client: Client,
+    pub clock: Clock,
+    pub jobs: config::Reconcile,
+    pub requests_at_once: usize,
+}
+
+/// Why a job did not come to its end. What it had read is stored, and its cursor has not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    Twilio(#[from] ClientError),
+    #[error(
+        "Twilio's list of {what} shows page after page that was read already; it is read again by the next run"
+    )]
+    PagesRepeat { what: &'static str },
+    #[error(
+        "{waiting} of the calls that were read wait in the inbox and are not decided; see /health for why"
+    )]
+    NotDecided { waiting: i64 },
+    #[error("the read model stands at position {position} and is behind what was read; see /health for why")]
+    Behind { position: i64 },
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+}
+
+/// Why a job that somebody asked for was not begun, or did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    #[error("{0}")]
+    Running(Running),
+    #[error(transparent)]
+    Failed(#[from] ReconcileError),
+}
+
+impl Reconciler {
+    /// `stored` is called after each insert into the inbox.
+    pub fn new(
+        settings: Settings,
+        pool: PgPool,
+        committer: Committer,
+        progress: watch::Receiver<Progress>,
+        stored: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let Settings { client, clock, jobs, requests_at_once } = settings;
+        let stored = Arc::new(stored);
+        Self { pool, client, clock, settings: jobs, requests_at_once, committer, progress, stored }
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Does what somebody asked for, unless something that somebody asked for is being done, by whichever callbook on
+    /// this database. Calls that are settled are frozen only under an `epoch` of the worker lease. `tell` hears how far
+    /// it has come.
+    pub async fn sync(
+        &self,
+        job: Job,
+        epoch: Option<Epoch>,
+        tell: impl Fn(&Outcome),
+    ) -> Result<Outcome, SyncError> {
+        let exclusive = exclusive::take(&self.pool, job.name()).await.map_err(ReconcileError::from)?;
+        let exclusive = exclusive.map_err(SyncError::Running)?;
+        let result = self.perform(job, epoch, tell).await;
+        exclusive.release().await;
+        Ok(result?)
+    }
+
+    /// Does a job once, and keeps what came of it in `sync_state`.
+    pub async fn perform(
+        &self,
+        job: Job,
+        epoch: Option<Epoch>,
+        tell: impl Fn(&Outcome),
+    ) -> Result<Outcome, ReconcileError> {
+        let result = run::run(self, job, epoch, &tell).await;
+        match &result {
+            Ok((outcome, cursor)) => {
+                state::succeeded(&self.pool, job, cursor, self.clock.now()).await?;
+                tracing::info!(
+                    sync.job = job.name(),
+                    sync.read = outcome.total,
+                    sync.new = outcome.synced,
+                    sync.updated = outcome.updated,
+                    "{job} has read {} calls: {} new, {} updated",
+                    outcome.total,
+                    outcome.synced,
+                    outcome.updated
+                );
+            }
+            Err(error) => {
+                if let Err(lost) = state::failed(&self.pool, job, error, self.clock.now()).await {
+                    tracing::warn!(error = chain(&lost), "why {job} failed could not be kept");
+                }
+            }
+        }
+        result.map(|(outcome, _)| outcome)
+    }
+}

@@ -1,0 +1,130 @@
+//! Which numbers are ours, where nobody configured them: those that the account has at Twilio (contract section 4.6).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use domain::phone::PhoneNumber;
+use projections::chain;
+use sqlx::PgPool;
+use sqlx::types::Json;
+use tokio::sync::watch;
+
+use super::{ReconcileError, Reconciler};
+use crate::twilio::resource::IncomingNumber;
+use crate::twilio::routing::Routing;
+
+/// Its row in `sync_state`.
+const NAME: &str = "owned_numbers";
+/// How often they are looked up: a number may be bought.
+const EVERY: Duration = Duration::from_secs(3_600);
+/// How long after a failure.
+const AGAIN: Duration = Duration::from_secs(15);
+
+impl Reconciler {
+    /// Keeps the lines of `routing` as Twilio has them; first as they were the last time, so that a start while Twilio
+    /// cannot be reached judges calls as before.
+    pub async fn learn_numbers(self, routing: watch::Sender<Routing>) {
+        let mut said = String::new();
+        match remembered(&self.pool).await {
+            Ok(numbers) => take(&routing, numbers),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the owned numbers of last time cannot be read")
+            }
+        }
+        loop {
+            let again = match self.look_up_numbers().await {
+                Ok(numbers) => {
+                    said.clear();
+                    if numbers.is_empty() {
+                        tracing::warn!(
+                            "OWNED_PHONE_NUMBERS is not set, and the account has no numbers: nobody can be called"
+                        );
+                    }
+                    take(&routing, numbers);
+                    EVERY
+                }
+                Err(error) => {
+                    let error = chain(&error);
+                    if error != said {
+                        tracing::error!(
+                            error,
+                            "OWNED_PHONE_NUMBERS is not set, and Twilio does not tell them"
+                        );
+                        said = error;
+                    }
+                    AGAIN
+                }
+            };
+            tokio::time::sleep(again).await;
+        }
+    }
+
+    /// The same once, for somebody who waits for it.
+    pub async fn learn_numbers_once(&self, routing: &watch::Sender<Routing>) -> Result<(), ReconcileError> {
+        take(routing, self.look_up_numbers().await?);
+        Ok(())
+    }
+
+    /// Asks Twilio, and keeps what it says.
+    async fn look_up_numbers(&self) -> Result<Vec<PhoneNumber>, ReconcileError> {
+        let mut page = self.client.incoming_numbers().await?;
+        let mut numbers = BTreeSet::new();
+        loop {
+            for resource in &page.resources {
+                let number = IncomingNumber::try_from(resource).ok().map(|number| number.phone_number);
+                match number.and_then(|number| PhoneNumber::try_new(&number).ok()) {
+                    Some(number) => drop(numbers.insert(number)),
+                    None => tracing::warn!("the account has a number that is none, and it is left out"),
+                }
+            }
+            match page.next {
+                Some(next) => page = self.client.next(&next).await?,
+                None => break,
+            }
+        }
+        let numbers: Vec<PhoneNumber> = numbers.into_iter().collect();
+        remember(&self.pool, &numbers).await?;
+        Ok(numbers)
+    }
+}
+
+/// Says so where it is news.
+fn take(routing: &watch::Sender<Routing>, numbers: Vec<PhoneNumber>) {
+    if numbers.is_empty() {
+        return;
+    }
+    let count = numbers.len();
+    let changed = routing.send_if_modified(|routing| routing.own(numbers));
+    if changed {
+        tracing::info!(
+            numbers = count,
+            "OWNED_PHONE_NUMBERS is not set; {count} numbers of the account at Twilio are taken for ours. What was \
+             judged without them stays so until `callbook reclassify`"
+        );
+    }
+}
+
+async fn remembered(pool: &PgPool) -> sqlx::Result<Vec<PhoneNumber>> {
+    let kept: Option<Json<Vec<String>>> =
+        sqlx::query_scalar("select cursor -> 'numbers' from sync_state where job_name = $1")
+            .bind(NAME)
+            .fetch_optional(pool)
+            .await?;
+    let kept = kept.map(|Json(numbers)| numbers).unwrap_or_default();
+    Ok(kept.iter().filter_map(|number| PhoneNumber::try_new(number).ok()).collect())
+}
+
+async fn remember(pool: &PgPool, numbers: &[PhoneNumber]) -> sqlx::Result<()> {
+    let numbers: Vec<&str> = numbers.iter().map(PhoneNumber::as_str).collect();
+    sqlx::query(
+        "insert into sync_state (job_name, cursor, last_success_at, updated_at)
+         values ($1, jsonb_build_object('numbers', $2::text[]), clock_timestamp(), clock_timestamp())
+         on conflict (job_name) do update
+            set cursor = excluded.cursor, last_success_at = excluded.last_success_at, updated_at = excluded.updated_at",
+    )
+    .bind(NAME)
+    .bind(numbers)
+    .execute(pool)
+    .await
+    .map(drop)
+}

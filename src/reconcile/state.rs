@@ -1,0 +1,85 @@
+//! Where the jobs stand (`sync_state`, seed 000).
+
+use projections::chain;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use super::{Job, ReconcileError};
+
+/// How far a job has come. It moves only when everything up to there was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cursor {
+    /// The newest call that was read.
+    pub last_call_sid: Option<String>,
+    /// The latest change that Twilio told of.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub last_updated_at: Option<OffsetDateTime>,
+    /// The window that was read.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub from: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub until: Option<OffsetDateTime>,
+}
+
+/// The cursor, and when the job last succeeded; nothing if it never did.
+pub(super) async fn load(pool: &PgPool, job: Job) -> sqlx::Result<Option<(Cursor, OffsetDateTime)>> {
+    let row: Option<(Json<Cursor>, Option<OffsetDateTime>)> =
+        sqlx::query_as("select cursor, last_success_at from sync_state where job_name = $1")
+            .bind(job.name())
+            .fetch_optional(pool)
+            .await?;
+    Ok(row.and_then(|(Json(cursor), at)| Some((cursor, at?))))
+}
+
+pub(super) async fn succeeded(
+    pool: &PgPool,
+    job: Job,
+    cursor: &Cursor,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into sync_state (job_name, cursor, last_success_at, updated_at) values ($1, $2, $3, $3)
+         on conflict (job_name) do update
+            set cursor = excluded.cursor, last_success_at = excluded.last_success_at, updated_at = excluded.updated_at",
+    )
+    .bind(job.name())
+    .bind(Json(cursor))
+    .bind(now)
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// Leaves the cursor where it is.
+pub(super) async fn failed(
+    pool: &PgPool,
+    job: Job,
+    error: &ReconcileError,
+    now: OffsetDateTime,
+) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into sync_state (job_name, last_error_at, last_error, updated_at) values ($1, $2, $3, $2)
+         on conflict (job_name) do update
+            set last_error_at = excluded.last_error_at, last_error = excluded.last_error,
+                updated_at = excluded.updated_at",
+    )
+    .bind(job.name())
+    .bind(now)
+    .bind(chain(error))
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// The jobs whose last run failed, and why.
+pub async fn failing(pool: &PgPool) -> sqlx::Result<Vec<(String, String)>> {
+    sqlx::query_as(
+        "select job_name, last_error from sync_state
+          where last_error_at > coalesce(last_success_at, '-infinity') and last_error is not null
+          order by job_name",
+    )
+    .fetch_all(pool)
+    .await
+}
