@@ -60,17 +60,17 @@ impl Drop for RestApi {
 }
 
 fn router(world: World) -> Router {
-    let account = Router::new()
-        .route("/Calls.json", get(calls::list).post(calls::create))
-        .route("/Calls/{call}", get(calls::fetch))
-        .route("/Calls/{call}/Recordings.json", get(recordings::list_of_call))
-        .route("/Recordings.json", get(recordings::list))
-        .route("/Recordings/{recording}", get(recordings::fetch))
-        .route("/Messages.json", get(messages::list).post(messages::create))
-        .route("/Messages/{message}", get(messages::fetch))
-        .route("/IncomingPhoneNumbers.json", get(numbers::list));
+    // Whole paths and no nesting, so that pages can say where they are.
+    let of_account = |path: &str| format!("/{VERSION}/Accounts/{{account}}/{path}");
     Router::new()
-        .nest(&format!("/{VERSION}/Accounts/{{account}}"), account)
+        .route(&of_account("Calls.json"), get(calls::list).post(calls::create))
+        .route(&of_account("Calls/{call}"), get(calls::fetch))
+        .route(&of_account("Calls/{call}/Recordings.json"), get(recordings::list_of_call))
+        .route(&of_account("Recordings.json"), get(recordings::list))
+        .route(&of_account("Recordings/{recording}"), get(recordings::fetch))
+        .route(&of_account("Messages.json"), get(messages::list).post(messages::create))
+        .route(&of_account("Messages/{message}"), get(messages::fetch))
+        .route(&of_account("IncomingPhoneNumbers.json"), get(numbers::list))
         .fallback(async |uri: Uri| ApiError::not_found(uri.path()))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(axum::middleware::from_fn_with_state(world.clone(), trouble::answer))

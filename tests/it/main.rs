@@ -22,6 +22,7 @@ mod order;
 mod quarantine;
 mod rebuild;
 mod rest;
+mod rest_api;
 mod signature;
 mod simulation;
 mod soak;

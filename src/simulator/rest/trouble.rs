@@ -7,7 +7,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use futures::stream;
+use futures::{StreamExt, stream};
 
 use super::auth;
 use super::error::ApiError;
@@ -91,9 +91,13 @@ async fn half(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else { return ApiError::internal().into_response() };
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len().max(1)));
-    let pieces: [io::Result<Bytes>; 2] =
-        [Ok(body.slice(..body.len() / 2)), Err(io::ErrorKind::ConnectionReset.into())];
-    Response::from_parts(parts, Body::from_stream(stream::iter(pieces)))
+    let first = stream::once(async move { Ok(body.slice(..body.len() / 2)) });
+    let broken = stream::once(async {
+        // Or what was to come before is thrown away unsent.
+        tokio::task::yield_now().await;
+        Err::<Bytes, io::Error>(io::ErrorKind::ConnectionReset.into())
+    });
+    Response::from_parts(parts, Body::from_stream(first.chain(broken)))
 }
 
 /// A request in flight.
