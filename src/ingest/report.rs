@@ -79,8 +79,9 @@ fn call(
     let command = CallCommand::ReportResource(ReportResource {
         call_sid: call.sid.clone(),
         who: Identification {
-            from: call.from.as_deref().map(Address::caller),
-            to: call.to.as_deref().map(Address::callee),
+            // Nobody is somebody: a webhook says it with an empty text.
+            from: Some(Address::caller(call.from.as_deref().unwrap_or_default())),
+            to: Some(Address::callee(call.to.as_deref().unwrap_or_default())),
             twilio_direction: call.direction.map(TwilioDirection::from),
             parent_call_sid: call.parent_call_sid,
             forwarded_from: call.forwarded_from,

@@ -39,7 +39,8 @@ impl Reconciler {
     /// Returns only where the database fails.
     async fn run_under(&self, epoch: Epoch) -> Result<(), sqlx::Error> {
         let mut due = self.due().await?;
-        if self.is_new_book().await? {
+        // Whoever wants nothing done by itself does not want that either.
+        if !due.is_empty() && self.is_new_book().await? {
             self.sync_initially().await;
         }
         loop {

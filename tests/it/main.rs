@@ -21,6 +21,7 @@ mod log;
 mod order;
 mod quarantine;
 mod rebuild;
+mod reconcile;
 mod rest;
 mod rest_api;
 mod signature;

@@ -1,0 +1,478 @@
+//! What webhooks missed is found by asking Twilio, once.
+
+use callbook::reconcile::{Job, Outcome, ReconcileError, Reconciler};
+use callbook::simulator::{Faults, Script};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+use time::Duration;
+
+use crate::support::client::{incoming, status};
+use crate::support::twilio_api::TwilioApi;
+use crate::support::{ACCOUNT_SID, AUTH_TOKEN, CUSTOMER, Callbook, OURS, call_sid};
+
+const DAY: Duration = Duration::DAY;
+
+fn reconciler(callbook: &Callbook) -> Reconciler {
+    callbook.app.state.reconciler.clone().unwrap()
+}
+
+async fn perform(callbook: &Callbook, job: Job) -> Outcome {
+    let epoch = callbook.epoch().await;
+    let outcome = reconciler(callbook).perform(job, Some(epoch), |_| {}).await.unwrap();
+    callbook.settled().await;
+    outcome
+}
+
+async fn every_job(callbook: &Callbook) {
+    for job in [Job::Hot, Job::Warm, Job::Cold] {
+        perform(callbook, job).await;
+    }
+}
+
+/// Sends these scripts' webhooks in a random order, some not at all and some twice.
+async fn send_shuffled(callbook: &Callbook, scripts: &[Script], drop: f64, repeat: f64) {
+    let mut rng = StdRng::seed_from_u64(4);
+    let mut requests = Vec::new();
+    for request in scripts.iter().flat_map(|script| &script.requests) {
+        if rng.random::<f64>() >= drop {
+            requests.push(request.clone());
+            if rng.random::<f64>() < repeat {
+                requests.push(request.clone());
+            }
+        }
+    }
+    requests.shuffle(&mut rng);
+    let twilio = callbook.twilio();
+    for chunk in requests.chunks(32) {
+        futures::future::join_all(
+            chunk.iter().map(|request| twilio.send(request.endpoint.name(), &request.params)),
+        )
+        .await;
+    }
+}
+
+/// No stream says the same thing twice.
+async fn each_event_once(callbook: &Callbook) {
+    let repeated = callbook
+        .count(
+            "select count(*) from (
+                 select from call_events group by aggregate_id, event_type, (payload -> 'facts')::text,
+                                                  (payload -> 'classification')::text
+                 having count(*) > 1) as repeated",
+        )
+        .await;
+    assert_eq!(repeated, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_third_of_the_webhooks_lost_and_all_in_disorder_reconcile_brings_every_call_to_what_twilio_holds()
+ {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    let scripts = twilio.place_many(7, 1_000, twilio.now() - Duration::hours(23), Duration::hours(22));
+
+    send_shuffled(&callbook, &scripts, 0.3, 0.1).await;
+    callbook.settled().await;
+    every_job(&callbook).await;
+
+    callbook.agrees_with(&twilio).await;
+    each_event_once(&callbook).await;
+    let events = callbook.count("select count(*) from call_events").await;
+    every_job(&callbook).await;
+    assert_eq!(
+        callbook.count("select count(*) from call_events").await,
+        events,
+        "a second time changes nothing"
+    );
+    callbook.verify().await;
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callbook_that_was_down_for_a_day_finds_all_of_it_by_its_schedule() {
+    let twilio = TwilioApi::start().await;
+    let schedule = [
+        ("RECONCILE_HOT_SECONDS", "60"),
+        ("RECONCILE_WARM_SECONDS", "900"),
+        ("RECONCILE_COLD_SECONDS", "21600"),
+    ];
+    let callbook = Callbook::asking(&twilio, &schedule).await;
+    callbook.has_succeeded("reconcile_cold", twilio.now()).await;
+    let down = callbook.stop().await;
+
+    let begun = twilio.now();
+    twilio.place_many(8, 1_000, begun, DAY - Duration::hours(1));
+    twilio.pass(DAY);
+
+    let callbook = down.asking(&twilio, &schedule).await;
+    callbook.has_succeeded("reconcile_cold", twilio.now()).await;
+    callbook.agrees_with(&twilio).await;
+    each_event_once(&callbook).await;
+
+    // Two days later nothing more is expected of any of them, and they are left alone.
+    twilio.pass(DAY * 2);
+    callbook.has_succeeded("reconcile_cold", twilio.now()).await;
+    callbook.settled().await;
+    let known = callbook.known().await.len() as i64;
+    assert_eq!(
+        callbook.count("select count(*) from call_events where event_type = 'call.frozen'").await,
+        known
+    );
+    callbook.verify().await;
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twilio_in_every_kind_of_trouble_is_asked_until_it_answers_and_loses_nothing() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[("TWILIO_REQUESTS_AT_ONCE", "3")]).await;
+    twilio.place_many(9, 150, twilio.now() - Duration::hours(20), Duration::hours(19));
+    twilio.world.set_faults(Faults {
+        seed: 1,
+        too_many_requests: 0.15,
+        server_errors: 0.05,
+        cut: 0.05,
+        shifted_pages: 0.5,
+        most_at_once: Some(3),
+        ..Faults::default()
+    });
+
+    // A run may be refused too often for its patience, and is repeated as by the schedule.
+    let epoch = callbook.epoch().await;
+    for job in [Job::Hot, Job::Warm, Job::Cold] {
+        while reconciler(&callbook).perform(job, Some(epoch), |_| {}).await.is_err() {}
+    }
+
+    callbook.agrees_with(&twilio).await;
+    each_event_once(&callbook).await;
+    let traffic = twilio.world.traffic();
+    assert!(traffic.too_many_requests > 0 && traffic.server_errors > 0 && traffic.cuts > 0, "{traffic:?}");
+    assert!(traffic.most_at_once <= 3, "{traffic:?}");
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_killed_in_its_midst_is_finished_by_the_next_run() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    twilio.place_many(10, 600, twilio.now() - Duration::hours(20), Duration::hours(19));
+    let epoch = callbook.epoch().await;
+
+    for stored in [1, 500, 1_000] {
+        let reconciler = reconciler(&callbook);
+        let job = reconciler.perform(Job::Warm, Some(epoch), |_| {});
+        let rows = async {
+            while callbook.count("select count(*) from twilio_webhook_inbox").await < stored {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            done = job => assert!(done.is_ok()),
+            () = rows => {}
+        }
+    }
+    every_job(&callbook).await;
+
+    callbook.agrees_with(&twilio).await;
+    each_event_once(&callbook).await;
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_goes_on_is_asked_for_until_it_has_ended_and_is_priced() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    let script = twilio.place(7, 0, twilio.now());
+    twilio.pass(Duration::seconds(2));
+    perform(&callbook, Job::Hot).await;
+    let root = script.expected[0].call_sid.clone();
+    assert_eq!(callbook.known().await[&root].status.as_deref(), Some("in-progress"));
+
+    // It is no longer in the hot job's window when it has ended.
+    twilio.pass(Duration::hours(5));
+    perform(&callbook, Job::Hot).await;
+    let known = callbook.known().await[&root].clone();
+    assert_eq!((known.status.as_deref(), known.provisional), (Some("completed"), false));
+    perform(&callbook, Job::Warm).await;
+    callbook.agrees_with(&twilio).await;
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_twilio_does_not_know_ends_with_the_reason_once_it_is_no_longer_new() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    callbook.twilio().send("voice-inbound", &incoming(&call_sid(1), CUSTOMER, OURS)).await;
+    callbook.settled().await;
+
+    perform(&callbook, Job::Hot).await;
+    assert_eq!(callbook.known().await[&call_sid(1)].status.as_deref(), Some("ringing"), "it may be too new");
+
+    twilio.pass(Duration::hours(2));
+    perform(&callbook, Job::Hot).await;
+    let call = callbook.get(&format!("/api/calls/{}", call_sid(1))).await;
+    let leg = &call["legs"][0];
+    assert_eq!(
+        (&leg["status"], &leg["end_reason"], &leg["frozen"]),
+        (&json!("failed"), &json!("not_found"), &json!(true))
+    );
+    let explained = callbook.get(&format!("/api/calls/{}/explain", call_sid(1))).await;
+    assert_eq!(explained["steps"][1]["source"], "reconcile_hot");
+    assert_eq!(explained["steps"][1]["type"], "call-missing");
+
+    let asked = twilio.world.traffic().total();
+    twilio.pass(Duration::hours(2));
+    let outcome = perform(&callbook, Job::Hot).await;
+    assert_eq!(outcome.missing, 0);
+    assert!(twilio.world.traffic().total() - asked < 6, "it is not asked for by itself any more");
+    callbook.verify().await;
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_whose_parent_is_outside_of_the_window_brings_its_parent_in() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    let script = twilio.place(7, 0, twilio.now() - Duration::days(60));
+    let (root, child) = (&script.expected[0].call_sid, &script.expected[1].call_sid);
+    let at = "Fri, 20 Nov 2026 01:13:42 +0000";
+    callbook
+        .twilio()
+        .send("voice-status", &status(child, Some(root), CUSTOMER, OURS, "completed", 3, at))
+        .await;
+    callbook.settled().await;
+
+    perform(&callbook, Job::Hot).await;
+
+    assert!(callbook.known().await.contains_key(root));
+    let call = callbook.get(&format!("/api/calls/{child}")).await;
+    assert_eq!(call["root_sid"], json!(root));
+    assert!(call["conversation_id"].is_string(), "{call}");
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_credentials_a_suspended_account_and_pages_that_repeat_are_said_and_move_no_cursor() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    twilio.place_many(11, 5, twilio.now() - Duration::minutes(30), Duration::minutes(10));
+    perform(&callbook, Job::Hot).await;
+    let cursor = "select cursor::text from sync_state where job_name = 'reconcile_hot'";
+    let before: String = sqlx::query_scalar(cursor).fetch_one(&callbook.pool).await.unwrap();
+
+    twilio.pass(Duration::minutes(10));
+    let faults = [
+        (Faults { wrong_credentials: true, ..Faults::default() }, "TWILIO_AUTH_TOKEN"),
+        (Faults { suspended: true, ..Faults::default() }, "suspended"),
+        (Faults { not_json: 1.0, ..Faults::default() }, "JSON"),
+        (Faults { repeated_pages: 1.0, ..Faults::default() }, ""),
+    ];
+    for (faults, said) in faults {
+        twilio.world.set_faults(faults.clone());
+        let result = reconciler(&callbook).perform(Job::Hot, None, |_| {}).await;
+        if faults.repeated_pages > 0.0 {
+            // One page is all there is, so that it repeats is no harm.
+            continue;
+        }
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+        let after: String = sqlx::query_scalar(cursor).fetch_one(&callbook.pool).await.unwrap();
+        assert_eq!(after, before);
+        let health = callbook.get("/health").await;
+        assert_eq!(health["status"], "degraded");
+        assert!(health["why"].to_string().contains("reconcile_hot has failed"), "{health}");
+
+        let (status, problem) = callbook.post("/api/sync/recent").await;
+        assert_eq!((status, problem["code"].as_str()), (502, Some("twilio-failed")), "{problem}");
+    }
+    twilio.world.set_faults(Faults::default());
+    perform(&callbook, Job::Hot).await;
+    perform(&callbook, Job::Recent).await;
+    assert_eq!(callbook.healthy().await["status"], "healthy");
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_the_filters_skip_is_recorded_and_hidden_whichever_door_it_came_by() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    let scripts = twilio.place_many(12, 60, twilio.now() - Duration::hours(2), Duration::hours(1));
+    // The same calls to two callbooks: one hears of them by webhooks alone, the other by asking alone.
+    let asking = callbook;
+    let told = Callbook::with(&[]).await;
+    send_shuffled(&told, &scripts, 0.0, 0.0).await;
+    told.settled().await;
+    perform(&asking, Job::Warm).await;
+
+    let shown = "select coalesce(string_agg(concat_ws(' ', twilio_sid, direction, hidden_reason), ',' order by twilio_sid), '')
+                   from %.messages";
+    let mut both = Vec::new();
+    for callbook in [&asking, &told] {
+        let generation = callbook.count("select generation::bigint from read_model_current").await;
+        let shown: String = sqlx::query_scalar(&shown.replace('%', &format!("read_model_g{generation}")))
+            .fetch_one(&callbook.pool)
+            .await
+            .unwrap();
+        both.push(shown);
+    }
+    let (asked, heard): (Vec<&str>, Vec<&str>) = (both[0].split(',').collect(), both[1].split(',').collect());
+    assert_eq!(asked.len(), heard.len());
+    for pair in asked.into_iter().zip(heard) {
+        assert_eq!(pair.0, pair.1);
+    }
+    asking.stop().await;
+    told.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_counts_what_was_new_and_what_was_skipped_and_why() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    let scripts = twilio.place_many(13, 30, twilio.now() - Duration::hours(40), Duration::hours(39));
+    let legs: usize = scripts.iter().map(|script| script.expected.len()).sum();
+
+    let (status, answer) = callbook.post("/api/sync/today").await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["success"], true);
+    assert_eq!(answer["message"], format!("Synced {} new calls from last 3 days", answer["synced"]));
+    assert_eq!(answer["total"], json!(legs));
+    let skipped = answer["skipped"].as_u64().unwrap();
+    assert_eq!(answer["synced"].as_u64().unwrap() + skipped, legs as u64);
+    let reasons: u64 =
+        answer["skipped_reasons"].as_object().unwrap().values().map(|calls| calls.as_u64().unwrap()).sum();
+    assert_eq!(reasons, skipped);
+
+    let (_, again) = callbook.post("/api/sync/today").await;
+    assert_eq!((&again["synced"], &again["updated"], &again["total"]), (&json!(0), &json!(0), &json!(legs)));
+    assert_eq!(again["skipped"], json!(skipped), "what is skipped is counted each time that it is seen");
+
+    let (status, recent) = callbook.post("/api/sync/recent").await;
+    assert_eq!(status, 200, "{recent}");
+    assert_eq!(recent["message"], "Synced 0 new calls from last hour");
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_sync_while_one_runs_is_told_what_runs() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    let beside = callbook.beside_asking(&twilio).await;
+    twilio.world.set_faults(Faults {
+        slow: 1.0,
+        slow_by: std::time::Duration::from_secs(3_600),
+        ..Faults::default()
+    });
+    let held = reconciler(&callbook);
+    let running = tokio::spawn(async move { held.sync(Job::Today, None, |_| {}).await.map(drop) });
+    let asked = async {
+        while twilio.world.traffic().total() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    asked.await;
+
+    for callbook in [&callbook, &beside] {
+        let (status, problem) = callbook.post("/api/sync/recent").await;
+        assert_eq!((status, problem["code"].as_str()), (409, Some("sync-running")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().starts_with("sync_today is running since "), "{problem}");
+    }
+
+    // Killed, it does not keep the right.
+    running.abort();
+    twilio.world.set_faults(Faults::default());
+    let until_free = async {
+        while callbook.post("/api/sync/recent").await.0 == 409 {
+            tokio::task::yield_now().await;
+        }
+    };
+    until_free.await;
+    beside.stop().await;
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_book_begins_with_the_calls_of_the_last_week() {
+    let twilio = TwilioApi::start().await;
+    twilio.place_many(14, 100, twilio.now() - Duration::days(6), Duration::days(5));
+    let callbook = Callbook::asking(&twilio, &[("RECONCILE_HOT_SECONDS", "60")]).await;
+    callbook.has_succeeded("sync_initial", twilio.now()).await;
+    callbook.settled().await;
+    let created =
+        "select count(*) from call_events where event_type = 'call.created' and source = 'sync_initial'";
+    let first = callbook.count(created).await;
+    assert!((100..=102).contains(&first), "the newest hundred and their parents: {first}");
+
+    let callbook = callbook.stop().await.asking(&twilio, &[("RECONCILE_HOT_SECONDS", "60")]).await;
+    twilio.pass(Duration::hours(1));
+    callbook.has_succeeded("reconcile_hot", twilio.now()).await;
+    assert_eq!(callbook.count(created).await, first, "only a new book begins so");
+    callbook.stop().await;
+}
+
+/// As with credentials of a real account, for which no number is made up.
+const REAL: [(&str, &str); 3] =
+    [("SIMULATE", "false"), ("TWILIO_ACCOUNT_SID", ACCOUNT_SID), ("TWILIO_AUTH_TOKEN", AUTH_TOKEN)];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_nobody_configured_are_learnt_from_the_account_and_remembered() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &REAL).await;
+    let mut routing = callbook.app.state.door.routing.subscribe();
+    routing.wait_for(|routing| routing.caller_id.as_deref() == Some(OURS)).await.unwrap();
+
+    twilio.world.set_faults(Faults { wrong_credentials: true, ..Faults::default() });
+    let callbook = callbook.stop().await.asking(&twilio, &REAL).await;
+    let mut routing = callbook.app.state.door.routing.subscribe();
+    routing.wait_for(|routing| routing.caller_id.as_deref() == Some(OURS)).await.unwrap();
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scorecard_tells_what_was_heard_and_what_had_to_be_asked_for() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    let begun = twilio.now() - Duration::minutes(50);
+    let (heard, missed) = (twilio.place(7, 0, begun), twilio.place(7, 1, begun));
+    send_shuffled(&callbook, std::slice::from_ref(&heard), 0.0, 0.0).await;
+    callbook.settled().await;
+    perform(&callbook, Job::Hot).await;
+
+    let card = callbook.get("/api/sync/scorecard").await;
+    let mut announced = (0, 0);
+    let mut healed = 0;
+    for day in card["days"].as_array().unwrap() {
+        let fact = &day["facts"]["announced"];
+        announced.0 += fact["webhook"].as_i64().unwrap_or_default();
+        announced.1 += fact["reconcile"].as_i64().unwrap_or_default();
+        healed += day["healed"].as_i64().unwrap();
+        if let Some(late) = fact["late"].as_object() {
+            assert!(late["most_seconds"].as_f64().unwrap() > 60.0, "{day}");
+        }
+    }
+    assert_eq!(announced, (heard.expected.len() as i64, missed.expected.len() as i64), "{card}");
+    assert!(healed >= 2 * missed.expected.len() as i64, "{card}");
+    let (status, problem) = callbook.fetch("/api/sync/scorecard?days=0").await;
+    assert_eq!((status, problem["parameter"].as_str()), (400, Some("days")));
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_never_end_are_an_error_and_not_a_loop() {
+    let twilio = TwilioApi::start().await;
+    let callbook = Callbook::asking(&twilio, &[]).await;
+    twilio.place_many(15, 600, twilio.now() - Duration::hours(20), Duration::hours(19));
+    twilio.world.set_faults(Faults { repeated_pages: 1.0, ..Faults::default() });
+    let result = reconciler(&callbook).perform(Job::Warm, None, |_| {}).await;
+    assert!(
+        matches!(result, Err(ReconcileError::Twilio(_) | ReconcileError::PagesRepeat { .. })),
+        "{result:?}"
+    );
+    assert_eq!(callbook.count("select count(*) from sync_state where last_success_at is not null").await, 0);
+
+    twilio.world.set_faults(Faults::default());
+    every_job(&callbook).await;
+    callbook.agrees_with(&twilio).await;
+    callbook.stop().await;
+}
