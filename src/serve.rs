@@ -17,11 +17,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::{self, App, Book, Credentials, StartError};
+use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::door::Door;
 use crate::installation::{self, Owner};
 use crate::postgres::{self, Cluster, PostgresError};
-use crate::simulator::{self, Traffic};
+use crate::simulator::{self, Service, Traffic, World};
 
 /// How long to wait for a database that cannot be had.
 const BETWEEN_TRIES: Duration = Duration::from_secs(1);
@@ -72,8 +73,15 @@ impl Home {
     }
 
     /// The Twilio to ask: the one that is configured, else the simulated account's own.
-    pub async fn twilio(&self, config: &Config) -> anyhow::Result<Option<Twilio>> {
-        Ok(config.twilio_api.base_url.clone().map(Twilio::Configured))
+    pub async fn twilio(&self, config: &Config) -> anyhow::Result<Twilio> {
+        match (&config.twilio_api.base_url, &self.simulated) {
+            (Some(url), _) => Ok(Twilio::Configured(url.clone())),
+            (None, Some(account)) => {
+                let service = Service::start(account.clone(), &self.data_dir, Clock::System).await;
+                Ok(Twilio::Simulated(service.context("the simulated Twilio")?))
+            }
+            (None, None) => Err(anyhow!("there is no Twilio to ask; set TWILIO_API_BASE_URL")),
+        }
     }
 }
 
@@ -81,12 +89,23 @@ impl Home {
 #[derive(Debug)]
 pub enum Twilio {
     Configured(String),
+    /// For as long as this lives.
+    Simulated(Service),
 }
 
 impl Twilio {
     pub fn base_url(&self) -> &str {
         match self {
             Self::Configured(url) => url,
+            Self::Simulated(service) => &service.base_url,
+        }
+    }
+
+    /// Where simulated calls are placed.
+    fn world(&self) -> Option<World> {
+        match self {
+            Self::Configured(_) => None,
+            Self::Simulated(service) => Some(service.world.clone()),
         }
     }
 }
@@ -175,6 +194,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     // The socket first: a port that is taken is known before a database is started.
     let listener = bind(config.bind).await?;
     let home = Home::open(&config)?;
+    let twilio = home.twilio(&config).await?;
+    let asked = app::reconcile_settings(&config, &home.credentials, twilio.base_url(), Clock::System)?;
     let (door, writer) = Door::open(&config, home.credentials.clone(), listener).await?;
     tracing::info!("webhooks are taken at {}; the database comes next", app::local_url(door.address));
     let opened = tokio::select! {
@@ -191,7 +212,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    run(&config, &home, store, App::behind(door, writer, book, None), stop).await
+    run(&config, &home, &twilio, store, App::behind(door, writer, book, Some(asked)), stop).await
 }
 
 /// The database, whenever it can be had. Callers are routed and webhooks kept meanwhile, so only what waiting cannot
@@ -245,6 +266,7 @@ async fn sooner_or_later<T, E: Error>(
 async fn run(
     config: &Config,
     home: &Home,
+    twilio: &Twilio,
     mut store: Store,
     mut app: App,
     mut stop: Pin<&mut impl Future<Output = ()>>,
@@ -257,7 +279,7 @@ async fn run(
                 simulated.calls_per_minute = config.simulation.calls_per_minute,
                 "there are no Twilio credentials, so the account is simulated: no call is real"
             );
-            Some(Traffic::start(account.clone(), &app, config.simulation, None)?)
+            Some(Traffic::start(account.clone(), &app, config.simulation, twilio.world())?)
         }
     };
     let result = tokio::select! {

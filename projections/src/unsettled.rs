@@ -30,7 +30,7 @@ impl Snapshot {
         let query = format!(
             "select l.call_sid,
                     l.provisional or l.status is null or not l.status = any($3) as unfinished,
-                    not l.provisional and l.status = $4 and l.price is null as unpriced,
+                    not l.provisional and l.price is null and coalesce(l.status = $4, false) as unpriced,
                     exists (select from jsonb_each(l.recordings) as made
                              where made.value ->> 'status' in ('in-progress', 'processing')) as recording,
                     case when not exists (select from {g}.call_legs p

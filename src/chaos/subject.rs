@@ -12,14 +12,16 @@ use nix::unistd::Pid;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::AS_CALLBOOK;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::serve::{Home, Store};
-use crate::simulator::{self, Driver};
+use crate::simulator::{self, Driver, RestApi, World};
 
 /// How long it may take until all is well again; recovery after a crash is part of it.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,6 +33,9 @@ pub(super) struct Subject {
     folder: PathBuf,
     url: String,
     account: simulator::Account,
+    /// The Twilio that callbook asks for what it missed while it was dead.
+    world: World,
+    _twilio: RestApi,
     environment: Vec<(String, String)>,
     callbook: Child,
     client: reqwest::Client,
@@ -53,7 +58,13 @@ impl Subject {
             sip_user: "dispatcher".to_owned(),
             sip_domain: "abchomes.sip.us1.twilio.com".to_owned(),
         };
+        let world = World::new(account.clone(), Clock::System);
+        let twilio = RestApi::start(world.clone(), TcpListener::bind("127.0.0.1:0").await?)?;
         let environment = [
+            ("TWILIO_API_BASE_URL", twilio.base_url.clone()),
+            // Often, so that it is killed in the midst of it.
+            ("RECONCILE_HOT_SECONDS", "1".to_owned()),
+            ("RECONCILE_WARM_SECONDS", "5".to_owned()),
             ("CALLBOOK_DATA_DIR", folder.display().to_string()),
             ("PORT", port.to_string()),
             ("WEBHOOK_BASE_URL", url.clone()),
@@ -70,6 +81,8 @@ impl Subject {
             folder,
             url,
             account,
+            world,
+            _twilio: twilio,
             environment: environment.into(),
             client: crate::outgoing::local().build()?,
         };
@@ -79,7 +92,8 @@ impl Subject {
 
     /// A Twilio for it.
     pub fn driver(&self) -> anyhow::Result<Driver> {
-        Ok(Driver::new(&self.url, &self.url, self.account.clone())?.of_made_up_account())
+        let driver = Driver::new(&self.url, &self.url, self.account.clone())?;
+        Ok(driver.of_made_up_account().with_world(self.world.clone()))
     }
 
     /// How its PostgreSQL is reached, which must be running.

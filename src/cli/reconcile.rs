@@ -42,7 +42,7 @@ pub struct ScorecardArgs {
 pub(super) async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<ExitCode> {
     let window = Window::try_new(args.since, args.until, OffsetDateTime::now_utc())?;
     let home = Home::open(config)?;
-    let twilio = home.twilio(config).await?.context("there is no Twilio to ask; set TWILIO_API_BASE_URL")?;
+    let twilio = home.twilio(config).await?;
     let settings = app::reconcile_settings(config, &home.credentials, twilio.base_url(), Clock::System)?;
     let routing = watch::Sender::new(door::routing(config));
     let outcome = with_database(config, async |pool, _| {

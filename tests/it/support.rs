@@ -2,11 +2,12 @@
 
 pub mod client;
 pub mod database;
+pub mod twilio_api;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use callbook::app::{App, Book, Credentials};
+use callbook::app::{App, Book, Credentials, reconcile_settings};
 use callbook::config::Config;
 use callbook::door::Door;
 use callbook::ingest::inbox::Writer;
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 
 pub use client::{Twilio, pairs};
 use database::{OwnServer, TestDatabase};
+use twilio_api::TwilioApi;
 
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 pub const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -112,8 +114,76 @@ impl Callbook {
         let (config, credentials, listener) = settle_in(&data_dir, settings).await;
         let pool = installation::connect(database.options(), 10).await.unwrap();
         let app = App::start(&config, credentials, pool.clone(), listener).await.unwrap();
+        Self::of(app, pool, database, data_dir)
+    }
+
+    /// As [`Callbook::on`], beside a Twilio that can be asked, and on its clock. Jobs run only if settings say so.
+    async fn asking_on(
+        database: Arc<TestDatabase>,
+        data_dir: Arc<TempDir>,
+        twilio: &TwilioApi,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let never = ["RECONCILE_HOT_SECONDS", "RECONCILE_WARM_SECONDS", "RECONCILE_COLD_SECONDS"];
+        let mut all: Vec<(&str, &str)> = never.iter().map(|key| (*key, "0")).collect();
+        all.push(("TWILIO_API_BASE_URL", &twilio.url));
+        all.extend(settings);
+        let (config, credentials, listener) = settle_in(&data_dir, &all).await;
+        let pool = installation::connect(database.options(), 10).await.unwrap();
+        let asked = reconcile_settings(&config, &credentials, &twilio.url, twilio.clock.clone()).unwrap();
+        let book = Book::open(pool.clone(), &owner()).await.unwrap();
+        let (door, writer) = Door::open(&config, credentials, listener).await.unwrap();
+        let app = App::behind(door, writer, book, Some(asked));
+        Self::of(app, pool, database, data_dir)
+    }
+
+    pub async fn asking(twilio: &TwilioApi, settings: &[(&str, &str)]) -> Self {
+        let database = Arc::new(TestDatabase::create().await);
+        Self::asking_on(database, Arc::new(TempDir::new().unwrap()), twilio, settings).await
+    }
+
+    /// Another callbook on the same database that asks the same Twilio.
+    pub async fn beside_asking(&self, twilio: &TwilioApi) -> Self {
+        Self::asking_on(Arc::clone(&self.database), Arc::clone(&self.data_dir), twilio, &[]).await
+    }
+
+    fn of(app: App, pool: PgPool, database: Arc<TestDatabase>, data_dir: Arc<TempDir>) -> Self {
         let url = app.url();
         Self { app, pool, url, database, data_dir }
+    }
+
+    /// Of the worker lease, once it has it.
+    pub async fn epoch(&self) -> i64 {
+        let mut held = self.app.state.lease.held();
+        held.wait_for(Option::is_some).await.unwrap().unwrap()
+    }
+
+    /// Returns when a job has succeeded at that time of its clock or later.
+    pub async fn has_succeeded(&self, job: &str, at: time::OffsetDateTime) {
+        let until = async {
+            loop {
+                let last: Option<Option<time::OffsetDateTime>> =
+                    sqlx::query_scalar("select last_success_at from sync_state where job_name = $1")
+                        .bind(job)
+                        .fetch_optional(&self.pool)
+                        .await
+                        .unwrap();
+                // The database keeps microseconds.
+                if last.flatten().is_some_and(|last| last + time::Duration::MICROSECOND >= at) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        if tokio::time::timeout(FOREVER, until).await.is_err() {
+            panic!("{job} has not succeeded after {FOREVER:?}: {}", self.get("/health").await);
+        }
+    }
+
+    pub async fn post(&self, path: &str) -> (u16, serde_json::Value) {
+        let response = client::http().post(format!("{}{path}", self.url)).send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap())
     }
 
     /// Stops, and keeps what it has on its disk and in its database.
@@ -199,6 +269,10 @@ impl Stopped {
         Callbook::on(self.database, self.data_dir, settings).await
     }
 
+    pub async fn asking(self, twilio: &TwilioApi, settings: &[(&str, &str)]) -> Callbook {
+        Callbook::asking_on(self.database, self.data_dir, twilio, settings).await
+    }
+
     /// The PostgreSQL of [`Callbook::on_its_own_server`].
     pub fn server(&self) -> &OwnServer {
         self.database.own_server()
@@ -215,8 +289,7 @@ impl Stopped {
         let pool = installation::connect(self.database.options(), 10).await.unwrap();
         let book = Book::open(pool.clone(), &owner()).await.unwrap();
         let app = App::behind(door, writer, book, None);
-        let url = app.url();
-        Callbook { app, pool, url, database: self.database, data_dir: self.data_dir }
+        Callbook::of(app, pool, self.database, self.data_dir)
     }
 }
 
