@@ -23,7 +23,9 @@ use crate::http::stream::Broadcaster;
 use crate::ingest::inbox::Writer;
 use crate::installation::{self, InstallationError, Owner};
 use crate::lease::Lease;
+use crate::postgres;
 use crate::reconcile::{self, Reconciler};
+use crate::recordings::Recordings;
 use crate::twilio::client::{self, Client, ClientError};
 
 /// What every handler may use. Cheap to clone.
@@ -37,6 +39,8 @@ pub struct AppState {
     pub broadcaster: Broadcaster,
     /// Nothing where there is no Twilio to ask.
     pub reconciler: Option<Reconciler>,
+    /// The same.
+    pub recordings: Option<Recordings>,
 }
 
 /// Whose webhooks are taken, and with which key they are signed.
@@ -107,13 +111,20 @@ impl App {
         let twilio = config.twilio_api.base_url.as_deref();
         let twilio = twilio.map(|url| reconcile_settings(config, &credentials, url, Clock::System));
         let twilio = twilio.transpose()?;
+        let recordings = twilio.as_ref().map(|twilio| recordings(config, &twilio.client));
         let book = Book::open(pool, &credentials.owner).await?;
         let (door, writer) = Door::open(config, credentials, listener).await?;
-        Ok(Self::behind(door, writer, book, twilio))
+        Ok(Self::behind(door, writer, book, twilio, recordings))
     }
 
     /// Starts what the door leads to. Without a Twilio to ask, only webhooks tell of calls.
-    pub fn behind(door: Door, writer: Writer, book: Book, twilio: Option<reconcile::Settings>) -> Self {
+    pub fn behind(
+        door: Door,
+        writer: Writer,
+        book: Book,
+        twilio: Option<reconcile::Settings>,
+        recordings: Option<Recordings>,
+    ) -> Self {
         let routing = door.state.routing.clone();
         let mut engine = Engine::start(book, routing.subscribe(), twilio);
         engine.reconcile(routing);
@@ -133,6 +144,7 @@ impl App {
             lease: engine.lease.clone(),
             broadcaster,
             reconciler: engine.reconciler.clone(),
+            recordings,
         };
         door.lead_to(router(state.clone()));
         Self { state, address: door.address, door, engine }
@@ -185,6 +197,12 @@ pub fn reconcile_settings(
         at_once: requests_at_once,
     })?;
     Ok(reconcile::Settings { client, clock, jobs: config.reconcile, requests_at_once })
+}
+
+/// Recordings of that account, with copies in `recordings` in the data folder.
+pub fn recordings(config: &Config, twilio: &Client) -> Recordings {
+    let data_dir = config.data_dir.clone().unwrap_or_else(postgres::default_data_dir);
+    Recordings::new(twilio.clone(), data_dir.join("recordings"), config.recordings_cache_bytes)
 }
 
 /// The lines that are ours, as configured.

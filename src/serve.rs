@@ -191,7 +191,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    run(&config, &home, store, App::behind(door, writer, book, None), stop).await
+    run(&config, &home, store, App::behind(door, writer, book, None, None), stop).await
 }
 
 /// The database, whenever it can be had. Callers are routed and webhooks kept meanwhile, so only what waiting cannot

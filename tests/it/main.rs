@@ -21,6 +21,7 @@ mod log;
 mod order;
 mod quarantine;
 mod rebuild;
+mod recordings;
 mod rest;
 mod signature;
 mod simulation;

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod database;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,11 @@ impl Callbook {
     /// Stops, and starts again on the same data with these settings.
     pub async fn restart(self, settings: &[(&str, &str)]) -> Self {
         self.stop().await.start(settings).await
+    }
+
+    /// What it keeps on its disk.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
     }
 
     pub async fn ids(&self) -> projections::ids::IdKey {
@@ -214,7 +220,7 @@ impl Stopped {
     pub async fn behind(self, (door, writer): (Door, Writer)) -> Callbook {
         let pool = installation::connect(self.database.options(), 10).await.unwrap();
         let book = Book::open(pool.clone(), &owner()).await.unwrap();
-        let app = App::behind(door, writer, book, None);
+        let app = App::behind(door, writer, book, None, None);
         let url = app.url();
         Callbook { app, pool, url, database: self.database, data_dir: self.data_dir }
     }
