@@ -98,7 +98,7 @@ async fn play(
         rate_per_second: CALLS_PER_SECOND,
         speed: SPEED,
         seed,
-        disturbance: Disturbance { repeat: 0.1, late: 0.1, reorder: 0.2 },
+        disturbance: Disturbance { repeat: 0.1, late: 0.1, reorder: 0.2, drop: 0.0 },
         first_index: round * CALLS,
     };
     let begun = ledger.counts();

@@ -23,6 +23,7 @@ use sqlx::PgPool;
 use quarantine::QuarantineCommand;
 use reconcile::{ReconcileArgs, ScorecardArgs};
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::serve::{Home, Store};
 use crate::simulator::SimulateArgs;
@@ -109,12 +110,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 async fn simulate(config: &Config, args: SimulateArgs) -> anyhow::Result<ExitCode> {
-    let account = Home::open(config)?.simulated.context(
+    let home = Home::open(config)?;
+    let account = home.simulated.context(
         "TWILIO_ACCOUNT_SID is set, so this callbook's account is real; unset it to simulate calls",
     )?;
+    let world = simulator::World::open(&home.data_dir, account, Clock::System)?;
     let here = app::local_url(config.bind);
     let public = config.webhook_base_url.as_deref().unwrap_or(&here);
-    let report = simulator::command(args, account, &here, public, &mut stdout()).await?;
+    let report = simulator::command(args, world, &here, public, &mut stdout()).await?;
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -257,7 +257,7 @@ async fn run(
                 simulated.calls_per_minute = config.simulation.calls_per_minute,
                 "there are no Twilio credentials, so the account is simulated: no call is real"
             );
-            Some(Traffic::start(account.clone(), &app, config.simulation)?)
+            Some(Traffic::start(account.clone(), &app, config.simulation, None)?)
         }
     };
     let result = tokio::select! {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Account, Disturbance, Driver, DriverError, ExpectedCall, Options, Report};
+use super::{Disturbance, Driver, DriverError, ExpectedCall, Options, Report, World};
 
 /// Between lines of progress where there is no screen.
 const BETWEEN_LINES: Duration = Duration::from_secs(3);
@@ -39,6 +39,9 @@ pub struct SimulateArgs {
     /// Share of requests that change places with their neighbour.
     #[arg(long, value_name = "SHARE", default_value_t = Disturbance::default().reorder)]
     pub reorder: f64,
+    /// Share of requests that are never sent, for callbook to find by asking.
+    #[arg(long, value_name = "SHARE", default_value_t = Disturbance::default().drop)]
+    pub drop: f64,
     /// The callbook that is called, instead of the one that is configured here.
     #[arg(long, value_name = "URL")]
     pub target: Option<String>,
@@ -60,25 +63,30 @@ pub enum CommandError {
     Json { path: PathBuf, source: io::Error },
 }
 
-/// Runs the command as `account`; the URLs are the configured ones, which the arguments override.
+/// Runs the command as the account of `world`, where the calls are placed as well; the URLs are the configured ones, which the arguments override.
 ///
 /// The report goes to `out`, progress to stderr. A report that is not clean is for the caller to fail on.
 pub async fn command(
     args: SimulateArgs,
-    account: Account,
+    world: World,
     target_base_url: &str,
     webhook_base_url: &str,
     out: &mut impl Write,
 ) -> Result<Report, CommandError> {
     let target = args.target.as_deref().unwrap_or(target_base_url);
     let webhook = args.webhook_base_url.as_deref().unwrap_or(webhook_base_url);
-    let driver = Driver::new(target, webhook, account)?;
+    let driver = Driver::new(target, webhook, world.account().clone())?.with_world(world);
     let options = Options {
         calls: args.calls,
         rate_per_second: args.rate,
         speed: args.speed,
         seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
-        disturbance: Disturbance { repeat: args.repeat, late: args.late, reorder: args.reorder },
+        disturbance: Disturbance {
+            repeat: args.repeat,
+            late: args.late,
+            reorder: args.reorder,
+            drop: args.drop,
+        },
         first_index: args.first,
     };
     let seed = options.seed;

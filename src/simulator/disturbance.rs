@@ -1,4 +1,5 @@
-//! What the network does to webhooks: some arrive twice, some late, some before their neighbour. None is lost.
+//! What the network does to webhooks: some arrive twice, some late, some before their neighbour, and where it is asked
+//! for some never.
 
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ pub struct Disturbance {
     pub late: f64,
     /// Arrives just after the next one.
     pub reorder: f64,
+    /// Never sent, not even a second time.
+    pub drop: f64,
 }
 
 /// By how much a request misses the one that overtakes it; less than lies between any two events.
@@ -22,7 +25,7 @@ const JUST_AFTER: Duration = Duration::from_millis(20);
 
 impl Default for Disturbance {
     fn default() -> Self {
-        Disturbance { repeat: 0.05, late: 0.05, reorder: 0.10 }
+        Disturbance { repeat: 0.05, late: 0.05, reorder: 0.10, drop: 0.0 }
     }
 }
 
@@ -42,7 +45,7 @@ pub struct Delivery {
 
 impl Disturbance {
     /// Everything as it happens.
-    pub const NONE: Disturbance = Disturbance { repeat: 0.0, late: 0.0, reorder: 0.0 };
+    pub const NONE: Disturbance = Disturbance { repeat: 0.0, late: 0.0, reorder: 0.0, drop: 0.0 };
 
     /// When each request of `script` is sent, in the order of sending; equal arguments give equal deliveries.
     ///
@@ -92,6 +95,9 @@ impl Disturbance {
             repeat.at = first + seconds(1, 15);
             deliveries.push(repeat);
         }
+        // Drawn last, so that what arrives is disturbed as it would be without.
+        let is_dropped: Vec<bool> = script.requests.iter().map(|_| rng.random::<f64>() < self.drop).collect();
+        deliveries.retain(|delivery| !is_dropped[delivery.request]);
         deliveries.sort_by_key(|delivery| delivery.at);
         deliveries
     }
@@ -118,7 +124,7 @@ mod tests {
 
     #[test]
     fn nothing_is_lost_and_equal_seeds_disturb_equally() {
-        let everything = Disturbance { repeat: 1.0, late: 1.0, reorder: 1.0 };
+        let everything = Disturbance { repeat: 1.0, late: 1.0, reorder: 1.0, drop: 0.0 };
         for index in 0..60 {
             let script = script(index);
             let deliveries = everything.apply(&script, 5);
@@ -150,8 +156,27 @@ mod tests {
     }
 
     #[test]
+    fn a_dropped_request_is_never_sent_and_the_rest_is_what_it_was() {
+        let dropping = Disturbance { drop: 0.2, ..Disturbance::default() };
+        let (mut requests, mut sent) = (0.0, 0.0);
+        for index in 0..600 {
+            let script = script(index);
+            let all = Disturbance::default().apply(&script, 5);
+            let some = dropping.apply(&script, 5);
+            let is_sent = |request: usize| some.iter().any(|delivery| delivery.request == request);
+            let left: Vec<_> = all.into_iter().filter(|delivery| is_sent(delivery.request)).collect();
+            assert_eq!(some, left);
+            requests += script.requests.len() as f64;
+            sent += (0..script.requests.len()).filter(|request| is_sent(*request)).count() as f64;
+            let nothing = Disturbance { drop: 1.0, ..dropping };
+            assert_eq!(nothing.apply(&script, 5), []);
+        }
+        assert!((0.17..0.23).contains(&(1.0 - sent / requests)), "{sent} of {requests} sent");
+    }
+
+    #[test]
     fn nothing_is_sent_before_it_happens() {
-        let everything = Disturbance { repeat: 1.0, late: 1.0, reorder: 1.0 };
+        let everything = Disturbance { repeat: 1.0, late: 1.0, reorder: 1.0, drop: 0.0 };
         for index in 0..60 {
             let script = script(index);
             for delivery in everything.apply(&script, 5) {
@@ -162,7 +187,7 @@ mod tests {
 
     #[test]
     fn neighbours_that_change_places_stay_neighbours() {
-        let reorder = Disturbance { repeat: 0.0, late: 0.0, reorder: 1.0 };
+        let reorder = Disturbance { reorder: 1.0, ..Disturbance::NONE };
         for index in 0..60 {
             let script = script(index);
             for delivered in reorder.apply(&script, 5).chunks(2) {
@@ -173,8 +198,8 @@ mod tests {
 
     #[test]
     fn the_first_request_is_overtaken_only_by_its_neighbour() {
-        let late = Disturbance { repeat: 0.0, late: 1.0, reorder: 0.0 };
-        let reorder = Disturbance { repeat: 0.0, late: 0.0, reorder: 1.0 };
+        let late = Disturbance { late: 1.0, ..Disturbance::NONE };
+        let reorder = Disturbance { reorder: 1.0, ..Disturbance::NONE };
         for index in 0..60 {
             let script = script(index);
             if script.requests[0].endpoint == Endpoint::VoiceInbound {

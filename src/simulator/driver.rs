@@ -22,7 +22,8 @@ use self::webhook::TIME_LIMIT;
 use super::Account;
 use super::disturbance::Disturbance;
 use super::report::{News, Report, Sent};
-use super::script::{self, Endpoint, ExpectedCall, LegInFlight, Request, Script};
+use super::script::{self, End, Endpoint, ExpectedCall, LegInFlight, Request, Script};
+use super::world::World;
 
 /// Requests that wait for an answer at the same time; well below a usual limit of open files.
 const CONNECTIONS: usize = 256;
@@ -38,6 +39,8 @@ pub struct Driver {
     connections: Arc<Semaphore>,
     /// Whether the callbook may say that its account is real.
     made_up_account: bool,
+    /// What the REST API of this Twilio tells, if it has one.
+    world: Option<World>,
 }
 
 /// How a run goes.
@@ -92,6 +95,7 @@ impl Driver {
             client,
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             made_up_account: false,
+            world: None,
         })
     }
 
@@ -99,6 +103,11 @@ impl Driver {
     /// ends no call by itself.
     pub fn of_made_up_account(self) -> Self {
         Driver { made_up_account: true, ..self }
+    }
+
+    /// Every call is placed in `world` before its first webhook is sent, and passes by the clock of that world.
+    pub fn with_world(self, world: World) -> Self {
+        Driver { world: Some(world), ..self }
     }
 
     /// Places calls and waits until each has ended. `on_progress` sees the report grow, request by request.
@@ -160,9 +169,8 @@ impl Driver {
                 .await;
             let permit = room.clone().acquire_owned().await.ok();
             let script = self.script(options.seed, options.first_index + nth, options.speed);
-            let deliveries = options.disturbance.apply(&script, options.seed);
             expected.extend(script.expected.iter().cloned());
-            let play = self.clone().play(script, deliveries, options.speed, news.clone());
+            let play = self.begin(script, options.seed, options.speed, options.disturbance, &news);
             families.spawn(holding(permit, play));
             while families.try_join_next().is_some() {}
         }
@@ -173,10 +181,33 @@ impl Driver {
     /// A family whose last event happens, in call time, when its last request is sent, in wall time: so a fast run
     /// tells of calls that lie behind, and no timestamp is ever in the future.
     fn script(&self, seed: u64, index: u64, speed: f64) -> Script {
-        let now = OffsetDateTime::now_utc();
+        let now = self.now();
         let length = Script::generate(seed, index, &self.account, now).length();
         let head_start = length.mul_f64((1.0 - 1.0 / speed).max(0.0));
         Script::generate(seed, index, &self.account, now - head_start)
+    }
+
+    /// Makes a family known to the REST API, and gives the sending of its webhooks.
+    fn begin(
+        &self,
+        script: Script,
+        seed: u64,
+        speed: f64,
+        disturbance: Disturbance,
+        news: &mpsc::UnboundedSender<News>,
+    ) -> impl Future<Output = ()> + use<> {
+        if let Some(world) = &self.world {
+            world.place(&script, world.now(), speed);
+        }
+        let deliveries = disturbance.apply(&script, seed);
+        let sent = deliveries.iter().filter(|delivery| !delivery.repeated).count();
+        // Nobody listens any more when the run was given up.
+        let _ = news.send(News::Dropped((script.requests.len() - sent) as u64));
+        self.clone().play(script, deliveries, speed, news.clone())
+    }
+
+    fn now(&self) -> OffsetDateTime {
+        self.world.as_ref().map_or_else(OffsetDateTime::now_utc, World::now)
     }
 
     /// The traffic of a callbook without credentials, until `cancel`: about `calls_per_minute` of wall time, each of
@@ -210,8 +241,7 @@ impl Driver {
                 Some(_) = families.join_next() => {}
                 () = tokio::time::sleep_until(next_call), if families.len() < FAMILIES => {
                     let script = self.script(seed, index, speed);
-                    let deliveries = disturbance.apply(&script, seed);
-                    families.spawn(self.clone().play(script, deliveries, speed, news.clone()));
+                    families.spawn(self.begin(script, seed, speed, disturbance, &news));
                     index += 1;
                     next_call += time_to_next_call(calls_per_minute);
                 }
@@ -219,8 +249,8 @@ impl Driver {
         }
     }
 
-    /// Tells callbook that the calls in flight when it stopped have ended at `ended_at`, children first. Legs of
-    /// another account are left alone, and counted as unexpected.
+    /// Tells callbook that the calls in flight when it stopped have ended, children first: at `ended_at`, unless this
+    /// Twilio knows that they had ended before. Legs of another account are left alone, and counted as unexpected.
     pub async fn end_calls_in_flight(
         &self,
         mut legs: Vec<LegInFlight>,
@@ -238,10 +268,15 @@ impl Driver {
                 report.complain("a call in flight belongs to another account and was not ended");
                 continue;
             }
+            let end = self
+                .world
+                .as_ref()
+                .and_then(|world| world.end(&leg.call_sid))
+                .unwrap_or_else(|| End::cut_short(ended_at, &leg.direction, leg.answered_at));
             let request = Request {
                 at: Duration::ZERO,
                 endpoint: Endpoint::VoiceStatus,
-                params: script::ended(&self.account, &leg, ended_at),
+                params: script::ended(&self.account, &leg, end),
                 idempotency_token: format!("ended-{}", leg.call_sid),
             };
             let delivered = self.deliver(&request, &destination).await;

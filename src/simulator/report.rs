@@ -29,6 +29,8 @@ pub struct Report {
     pub repeated: u64,
     pub late: u64,
     pub reordered: u64,
+    /// Requests that were never sent.
+    pub dropped: u64,
     /// Further attempts after a failure.
     pub retries: u64,
     /// What was wrong besides the status, and how often.
@@ -41,6 +43,8 @@ pub struct Report {
 #[derive(Debug)]
 pub enum News {
     Sent(Sent),
+    /// This many requests of a family are never sent.
+    Dropped(u64),
     CallEnded,
 }
 
@@ -78,9 +82,16 @@ impl Sent {
 
 impl Report {
     pub fn add(&mut self, news: &News) {
-        let News::Sent(sent) = news else {
-            self.calls_ended += 1;
-            return;
+        let sent = match news {
+            News::Sent(sent) => sent,
+            News::Dropped(count) => {
+                self.dropped += count;
+                return;
+            }
+            News::CallEnded => {
+                self.calls_ended += 1;
+                return;
+            }
         };
         self.sent += 1;
         *self.sent_to.entry(sent.endpoint).or_default() += 1;
@@ -119,6 +130,9 @@ impl Report {
             writeln!(out, "  {:<18}{sent:>8}", endpoint.name())?;
         }
         writeln!(out, "  {} repeated, {} late, {} reordered", self.repeated, self.late, self.reordered)?;
+        if self.dropped > 0 {
+            writeln!(out, "  {} more were never sent", self.dropped)?;
+        }
         writeln!(out, "answers")?;
         for (status, count) in &self.answers {
             writeln!(out, "  {status:<18}{count:>8}")?;

@@ -4,6 +4,7 @@
 //! parameters are made in [`params`]) and into what callbook must show in the end ([`ExpectedCall`]).
 
 mod expected;
+mod leg;
 mod params;
 mod story;
 #[cfg(test)]
@@ -20,7 +21,8 @@ use self::story::Story;
 use super::Account;
 
 pub use self::expected::ExpectedCall;
-pub use self::params::{LegInFlight, ended};
+pub use self::leg::{Leg, Recorded, Status};
+pub use self::params::{End, LegInFlight, ended, rfc_2822};
 pub use self::story::Scenario;
 
 /// A family of calls: a root call and, when it dials, one child.
@@ -29,10 +31,14 @@ pub struct Script {
     /// Which of the endless sequence of families this is.
     pub index: u64,
     pub scenario: Scenario,
+    /// When the first request is sent, in call time.
+    pub started_at: OffsetDateTime,
     /// In the order in which the events happen; `at` strictly increases.
     pub requests: Vec<Request>,
     /// One entry a leg, the root first.
     pub expected: Vec<ExpectedCall>,
+    /// What Twilio knows, one entry a leg, the root first.
+    pub legs: Vec<Leg>,
 }
 
 /// One webhook, before it is addressed and signed.
@@ -100,9 +106,10 @@ impl Script {
                 }
             }
         }
-        let requests = writer.finish();
+        let (requests, recording_sid) = writer.finish();
+        let legs = leg::of(&story, &root_sid, &child_sid, &recording_sid);
         let expected = expected::of(scenario, &story, root_sid, child_sid);
-        Script { index, scenario, requests, expected }
+        Script { index, scenario, started_at, requests, expected, legs }
     }
 
     /// From the first request to the last, in call time.

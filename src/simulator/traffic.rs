@@ -13,7 +13,7 @@ use projections::runner::Progress;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::watch;
 
-use super::{Account, Disturbance, Driver, DriverError, LegInFlight};
+use super::{Account, Disturbance, Driver, DriverError, LegInFlight, World};
 use crate::app::App;
 use crate::config::Simulation;
 
@@ -36,8 +36,17 @@ enum TrafficError {
 }
 
 impl Traffic {
-    pub fn start(account: Account, app: &App, simulation: Simulation) -> Result<Self, DriverError> {
-        let driver = Driver::new(&app.url(), &app.state.door.webhook_base_url, account.clone())?;
+    /// With a `world`, its REST API knows every call that is placed.
+    pub fn start(
+        account: Account,
+        app: &App,
+        simulation: Simulation,
+        world: Option<World>,
+    ) -> Result<Self, DriverError> {
+        let mut driver = Driver::new(&app.url(), &app.state.door.webhook_base_url, account.clone())?;
+        if let Some(world) = world {
+            driver = driver.with_world(world);
+        }
         let cancel = CancellationToken::new();
         let (pool, progress) = (app.state.pool.clone(), app.state.progress.clone());
         let stop = cancel.clone();

@@ -23,6 +23,7 @@ mod quarantine;
 mod rebuild;
 mod recordings;
 mod rest;
+mod rest_api;
 mod signature;
 mod simulation;
 mod soak;

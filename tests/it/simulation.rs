@@ -38,7 +38,7 @@ async fn five_hundred_calls_end_as_the_simulator_says() {
         rate_per_second: 50.0,
         speed: 100.0,
         seed: 1,
-        disturbance: Disturbance { repeat: 0.1, late: 0.1, reorder: 0.2 },
+        disturbance: Disturbance { repeat: 0.1, late: 0.1, reorder: 0.2, drop: 0.0 },
         first_index: 0,
     };
     let (mut steady, mut cut_off) =

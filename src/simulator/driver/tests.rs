@@ -11,6 +11,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::clock::Clock;
 use crate::simulator::script::tests::account;
 use crate::simulator::{SimulateArgs, command};
 use crate::twilio::form::Form;
@@ -157,7 +158,7 @@ async fn callbacks_go_to_the_urls_that_the_twiml_gave() {
 #[tokio::test]
 async fn a_repeat_is_the_same_request_byte_for_byte() {
     let callbook = Listener::simulated().await;
-    let everything_twice = Disturbance { repeat: 1.0, late: 0.2, reorder: 0.5 };
+    let everything_twice = Disturbance { repeat: 1.0, late: 0.2, reorder: 0.5, drop: 0.0 };
     let report = callbook.driver().run(fast(60, everything_twice), |_| {}).await.unwrap();
     let mut by_token: BTreeMap<String, Vec<Webhook>> = BTreeMap::new();
     for webhook in callbook.webhooks() {
@@ -309,7 +310,8 @@ async fn the_command_reports_what_was_sent_and_writes_what_must_come_out() {
     let mut args = Cli::parse_from(args).simulate;
     args.json = Some(json.clone());
     let mut out = Vec::new();
-    let report = command(args, account(), &callbook.url, PUBLIC, &mut out).await.unwrap();
+    let world = World::open(folder.path(), account(), Clock::System).unwrap();
+    let report = command(args, world, &callbook.url, PUBLIC, &mut out).await.unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(report.is_clean());
     assert!(out.contains(&format!("{} requests of 60 families of calls", report.sent)), "{out}");

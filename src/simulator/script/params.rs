@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::story::{Door, Outcome, Story};
-use super::{Account, Endpoint, Request, sid};
+use super::story::{Child, Door, Outcome, Story};
+use super::{Account, Endpoint, Request, Status, sid};
 use crate::simulator::cast;
 
 /// `Fri, 20 Aug 2010 01:13:42 +0000`.
@@ -54,8 +54,9 @@ impl<'a, R: Rng> Writer<'a, R> {
         }
     }
 
-    pub fn finish(self) -> Vec<Request> {
-        self.requests
+    /// The requests, and the SID of the recording, if there is one.
+    pub fn finish(self) -> (Vec<Request>, String) {
+        (self.requests, self.recording_sid)
     }
 
     /// The root's TwiML fetch.
@@ -82,7 +83,7 @@ impl<'a, R: Rng> Writer<'a, R> {
                 let mut params = call(self.account, self.child_sid, &child.from, &child.to, "outbound-dial");
                 push(&mut params, "CallStatus", status);
                 push(&mut params, "ParentCallSid", self.root_sid);
-                if !child.to.starts_with("sip:") && self.story.door == Door::Number {
+                if is_forwarded(self.story, child) {
                     push(&mut params, "ForwardedFrom", &self.story.to);
                     push(&mut params, "CalledVia", &self.story.to);
                 }
@@ -216,25 +217,51 @@ pub struct LegInFlight {
     pub answered_at: Option<OffsetDateTime>,
 }
 
+/// How a leg ended that nobody was there to hear end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    pub at: OffsetDateTime,
+    pub status: Status,
+    /// From answer to end.
+    pub seconds: i64,
+}
+
+impl End {
+    /// Of a leg that ends at `at`, whatever it was about to do: whoever had not answered by then never did.
+    pub fn cut_short(at: OffsetDateTime, direction: &str, answered_at: Option<OffsetDateTime>) -> End {
+        let status = match (answered_at, direction) {
+            (Some(_), _) | (None, "inbound") => Status::Completed,
+            (None, "outbound-dial") => Status::Canceled,
+            (None, _) => Status::NoAnswer,
+        };
+        let seconds = answered_at.map_or(0, |answered_at| (at - answered_at).whole_seconds().max(0));
+        End { at, status, seconds }
+    }
+}
+
 /// The terminal callback of a leg that was in flight when nobody was there to hear its end.
 ///
 /// Its sequence number is the last that a leg with all four events has, or the only one that a root has.
-pub fn ended(account: &Account, leg: &LegInFlight, ended_at: OffsetDateTime) -> Vec<(String, String)> {
+pub fn ended(account: &Account, leg: &LegInFlight, end: End) -> Vec<(String, String)> {
     let mut params = call(account, &leg.call_sid, &leg.from, &leg.to, &leg.direction);
-    // Whoever had not answered by then never did.
-    let (status, sip) = match (leg.answered_at, leg.direction.as_str()) {
-        (Some(_), _) | (None, "inbound") => ("completed", "200"),
-        (None, "outbound-dial") => ("canceled", "487"),
-        (None, _) => ("no-answer", "487"),
-    };
-    push(&mut params, "CallStatus", status);
+    push(&mut params, "CallStatus", end.status.name());
     if let Some(parent) = &leg.parent_call_sid {
         push(&mut params, "ParentCallSid", parent);
     }
+    let sip = match end.status {
+        Status::Busy => "486",
+        Status::Failed => "503",
+        Status::NoAnswer | Status::Canceled => "487",
+        _ => "200",
+    };
     let sequence = if leg.direction == "inbound" { 0 } else { 3 };
-    let seconds = leg.answered_at.map_or(0, |answered_at| (ended_at - answered_at).whole_seconds().max(0));
-    event(&mut params, ended_at, sequence, Some((seconds, sip)));
+    event(&mut params, end.at, sequence, Some((end.seconds, sip)));
     params
+}
+
+/// Whether a customer's call to us goes on to a telephone.
+pub fn is_forwarded(story: &Story, child: &Child) -> bool {
+    !child.to.starts_with("sip:") && story.door == Door::Number
 }
 
 /// What every request about a call says, its status aside.
@@ -277,7 +304,8 @@ fn is_terminal(status: &str) -> bool {
     !matches!(status, "queued" | "initiated" | "ringing" | "in-progress")
 }
 
-fn rfc_2822(time: OffsetDateTime) -> String {
+/// As Twilio writes times, in webhooks and in its REST API: whole seconds in UTC.
+pub fn rfc_2822(time: OffsetDateTime) -> String {
     // Formatting into a string fails only for components that the format does not have.
     time.to_offset(time::UtcOffset::UTC).format(RFC_2822_GMT).unwrap_or_default()
 }

@@ -113,13 +113,7 @@ pub enum Outcome {
 impl Outcome {
     /// The terminal `CallStatus`.
     pub fn status(self) -> &'static str {
-        match self {
-            Outcome::Bridged | Outcome::NotBridged => "completed",
-            Outcome::NoAnswer => "no-answer",
-            Outcome::Busy => "busy",
-            Outcome::Failed => "failed",
-            Outcome::Canceled => "canceled",
-        }
+        self.ends_as().name()
     }
 
     pub fn is_answered(self) -> bool {
