@@ -30,5 +30,6 @@ mod soak;
 mod spool;
 mod stream;
 mod support;
+mod twilio_client;
 mod versions;
 mod webhooks;

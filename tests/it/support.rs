@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod database;
+pub mod media;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::twilio::form::Form;
 use crate::twilio::timestamp;
 
 /// How often the answer to the same request may be lost before a person must look.
-const MOST_LOST: u32 = 3;
+const MOST_LOST: u32 = 5;
 /// What is looked through; the newest come first.
 const LOOKED_THROUGH: &str = "50";
 /// SIDs remembered as known.
