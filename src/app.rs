@@ -23,7 +23,9 @@ use crate::http::stream::Broadcaster;
 use crate::ingest::inbox::Writer;
 use crate::installation::{self, InstallationError, Owner};
 use crate::lease::Lease;
+use crate::postgres;
 use crate::reconcile::{self, Reconciler};
+use crate::recordings::Recordings;
 use crate::twilio::client::{self, Client, ClientError};
 
 /// What every handler may use. Cheap to clone.
@@ -37,6 +39,8 @@ pub struct AppState {
     pub broadcaster: Broadcaster,
     /// Nothing where there is no Twilio to ask.
     pub reconciler: Option<Reconciler>,
+    /// The same.
+    pub recordings: Option<Recordings>,
 }
 
 /// Whose webhooks are taken, and with which key they are signed.
@@ -44,6 +48,43 @@ pub struct AppState {
 pub struct Credentials {
     pub owner: Owner,
     pub auth_token: SecretString,
+}
+
+/// What is asked of Twilio's REST API.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    pub reconcile: reconcile::Settings,
+    pub recordings: Recordings,
+}
+
+impl Rest {
+    /// At `base_url`, with the API key that is configured, else with the account's own credentials. Copies of
+    /// recordings are kept in `recordings` in the data folder.
+    pub fn new(
+        config: &Config,
+        credentials: &Credentials,
+        base_url: &str,
+        clock: Clock,
+    ) -> Result<Self, ClientError> {
+        let account_sid = credentials.owner.account_sid.clone();
+        let (username, password) = match &config.twilio_api.key {
+            Some(key) => key.clone(),
+            None => (account_sid.clone(), credentials.auth_token.clone()),
+        };
+        let requests_at_once = config.twilio_api.requests_at_once;
+        let client = Client::new(client::Settings {
+            base_url: base_url.to_owned(),
+            account_sid,
+            username,
+            password,
+            at_once: requests_at_once,
+        })?;
+        let data_dir = config.data_dir.clone().unwrap_or_else(postgres::default_data_dir);
+        let recordings =
+            Recordings::new(client.clone(), data_dir.join("recordings"), config.recordings_cache_bytes);
+        let reconcile = reconcile::Settings { client, clock, jobs: config.reconcile, requests_at_once };
+        Ok(Self { reconcile, recordings })
+    }
 }
 
 /// A running callbook. Dropped, it ends what goes on in the background; [`App::stop`] stops it in order, and lets
@@ -105,17 +146,17 @@ impl App {
         listener: TcpListener,
     ) -> Result<Self, StartError> {
         let twilio = config.twilio_api.base_url.as_deref();
-        let twilio = twilio.map(|url| reconcile_settings(config, &credentials, url, Clock::System));
-        let twilio = twilio.transpose()?;
+        let rest = twilio.map(|url| Rest::new(config, &credentials, url, Clock::System)).transpose()?;
         let book = Book::open(pool, &credentials.owner).await?;
         let (door, writer) = Door::open(config, credentials, listener).await?;
-        Ok(Self::behind(door, writer, book, twilio))
+        Ok(Self::behind(door, writer, book, rest))
     }
 
     /// Starts what the door leads to. Without a Twilio to ask, only webhooks tell of calls.
-    pub fn behind(door: Door, writer: Writer, book: Book, twilio: Option<reconcile::Settings>) -> Self {
+    pub fn behind(door: Door, writer: Writer, book: Book, rest: Option<Rest>) -> Self {
         let routing = door.state.routing.clone();
-        let mut engine = Engine::start(book, routing.subscribe(), twilio);
+        let (reconcile, recordings) = rest.map(|rest| (rest.reconcile, rest.recordings)).unzip();
+        let mut engine = Engine::start(book, routing.subscribe(), reconcile);
         engine.reconcile(routing);
         let (pool, progress) = (engine.pool.clone(), engine.progress.clone());
         let broadcaster = Broadcaster::start(pool.clone(), progress.clone(), door.stopping.clone());
@@ -133,6 +174,7 @@ impl App {
             lease: engine.lease.clone(),
             broadcaster,
             reconciler: engine.reconciler.clone(),
+            recordings,
         };
         door.lead_to(router(state.clone()));
         Self { state, address: door.address, door, engine }
@@ -162,29 +204,6 @@ impl App {
         self.engine.stop().await;
         self.door.close().await;
     }
-}
-
-/// How the REST API at `base_url` is asked, and how often.
-pub fn reconcile_settings(
-    config: &Config,
-    credentials: &Credentials,
-    base_url: &str,
-    clock: Clock,
-) -> Result<reconcile::Settings, ClientError> {
-    let account_sid = credentials.owner.account_sid.clone();
-    let (username, password) = match &config.twilio_api.key {
-        Some(key) => key.clone(),
-        None => (account_sid.clone(), credentials.auth_token.clone()),
-    };
-    let requests_at_once = config.twilio_api.requests_at_once;
-    let client = Client::new(client::Settings {
-        base_url: base_url.to_owned(),
-        account_sid,
-        username,
-        password,
-        at_once: requests_at_once,
-    })?;
-    Ok(reconcile::Settings { client, clock, jobs: config.reconcile, requests_at_once })
 }
 
 /// The lines that are ours, as configured.

@@ -6,6 +6,7 @@ pub mod conversations;
 pub mod health;
 pub mod page;
 pub mod problem;
+pub mod recordings;
 pub mod request_id;
 pub mod router;
 pub mod stream;

@@ -20,6 +20,7 @@ pub mod outgoing;
 pub mod postgres;
 pub mod reclassify;
 pub mod reconcile;
+pub mod recordings;
 pub mod serve;
 pub mod simulator;
 pub mod telemetry;

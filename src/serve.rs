@@ -16,7 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{self, App, Book, Credentials, StartError};
+use crate::app::{self, App, Book, Credentials, Rest, StartError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::door::Door;
@@ -195,7 +195,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = bind(config.bind).await?;
     let home = Home::open(&config)?;
     let twilio = home.twilio(&config).await?;
-    let asked = app::reconcile_settings(&config, &home.credentials, twilio.base_url(), Clock::System)?;
+    let rest = Rest::new(&config, &home.credentials, twilio.base_url(), Clock::System)?;
     let (door, writer) = Door::open(&config, home.credentials.clone(), listener).await?;
     tracing::info!("webhooks are taken at {}; the database comes next", app::local_url(door.address));
     let opened = tokio::select! {
@@ -212,7 +212,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
             return Err(error);
         }
     };
-    run(&config, &home, &twilio, store, App::behind(door, writer, book, Some(asked)), stop).await
+    run(&config, &home, &twilio, store, App::behind(door, writer, book, Some(rest)), stop).await
 }
 
 /// The database, whenever it can be had. Callers are routed and webhooks kept meanwhile, so only what waiting cannot

@@ -5,6 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use domain::call::facts::Recording;
+use domain::sid::RecordingSid;
+use sqlx::types::Json;
 use sqlx::types::time::OffsetDateTime;
 
 use crate::conversations::family::topmost;
@@ -93,6 +96,18 @@ impl Snapshot {
         let mut legs: Vec<Leg> = legs.into_values().collect();
         legs.sort_by(|a, b| (a.call_sid != root, &a.call_sid).cmp(&(b.call_sid != root, &b.call_sid)));
         Ok(Some(CallFamily { root, legs, entry, contact: thread.and_then(|thread| thread.contact) }))
+    }
+
+    /// What is known of a recording, whichever leg has it; of several reports the one that goes furthest.
+    pub async fn recording(&mut self, sid: &RecordingSid) -> sqlx::Result<Option<Recording>> {
+        // The second condition is the index's.
+        let query = format!(
+            "select recordings -> $1 from {}.call_legs where recordings ? $1 and recordings <> '{{}}'",
+            self.generation
+        );
+        let found: Vec<Json<Recording>> =
+            sqlx::query_scalar(&query).bind(sid.as_str()).fetch_all(&mut *self.tx).await?;
+        Ok(found.into_iter().map(|Json(recording)| recording).max())
     }
 
     /// How many conversations there are; a counter, not a count.

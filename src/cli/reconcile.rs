@@ -13,7 +13,7 @@ use time::{Date, OffsetDateTime};
 use tokio::sync::watch;
 
 use super::{Progress, with_database};
-use crate::app::{self, Book};
+use crate::app::{Book, Rest};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::door;
@@ -43,11 +43,11 @@ pub(super) async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::R
     let window = Window::try_new(args.since, args.until, OffsetDateTime::now_utc())?;
     let home = Home::open(config)?;
     let twilio = home.twilio(config).await?;
-    let settings = app::reconcile_settings(config, &home.credentials, twilio.base_url(), Clock::System)?;
+    let rest = Rest::new(config, &home.credentials, twilio.base_url(), Clock::System)?;
     let routing = watch::Sender::new(door::routing(config));
     let outcome = with_database(config, async |pool, _| {
         let book = Book::open(pool, &home.credentials.owner).await?;
-        let engine = Engine::start(book, routing.subscribe(), Some(settings));
+        let engine = Engine::start(book, routing.subscribe(), Some(rest.reconcile));
         let reconciler = engine.reconciler.clone().context("there is no Twilio to ask")?;
         if config.owned_numbers.is_empty() {
             reconciler.learn_numbers_once(&routing).await?;

@@ -25,6 +25,14 @@ pub enum ApiError {
     UnknownConversation { id: i64 },
     #[error("nothing is recorded of a call {sid}")]
     UnknownCall { sid: String },
+    #[error("nothing is recorded of a recording {sid}")]
+    UnknownRecording { sid: String },
+    /// `reason` is a whole clause, such as "the call is still being recorded".
+    #[error("the recording {sid} cannot be played: {reason}")]
+    NotPlayable { sid: String, reason: &'static str },
+    /// Whoever listens cannot do anything about it, so why is for the log.
+    #[error("Twilio does not hand out the recording {sid} at the moment; try again in a minute")]
+    NotHandedOut { sid: String, source: Source },
     /// `now` and `head` are where the future begins.
     #[error(
         "`as_of` is `{value}`, which is in the future: now it is {now} and the log ends at position {head}",
@@ -98,6 +106,12 @@ impl ApiError {
             Self::UnknownCall { .. } => {
                 (StatusCode::NOT_FOUND, "unknown-call", Some("There is no such call"))
             }
+            Self::UnknownRecording { .. } => {
+                (StatusCode::NOT_FOUND, "unknown-recording", Some("There is no such recording"))
+            }
+            Self::NotPlayable { .. } => {
+                (StatusCode::NOT_FOUND, "not-playable", Some("There is nothing to hear"))
+            }
             Self::Future { .. } => {
                 (StatusCode::BAD_REQUEST, "in-the-future", Some("Only the past can be looked back at"))
             }
@@ -114,7 +128,7 @@ impl ApiError {
             Self::SyncRunning { .. } => {
                 (StatusCode::CONFLICT, "sync-running", Some("Another sync is running"))
             }
-            Self::Twilio { .. } | Self::TwilioList { .. } => {
+            Self::Twilio { .. } | Self::TwilioList { .. } | Self::NotHandedOut { .. } => {
                 (StatusCode::BAD_GATEWAY, "twilio-failed", Some("Twilio did not answer as asked"))
             }
             Self::NoTwilio => {
@@ -152,6 +166,13 @@ impl ApiError {
             }
             Self::Unavailable { what, source } => {
                 tracing::warn!(error = chain(&**source), "a request was put off: {what} cannot be reached");
+            }
+            Self::NotHandedOut { sid, source } => {
+                tracing::warn!(
+                    recording.sid = sid,
+                    error = chain(&**source),
+                    "the recording {sid} could not be fetched from Twilio"
+                );
             }
             _ => {}
         }

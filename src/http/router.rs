@@ -9,7 +9,7 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::webhooks::Service;
-use super::{calls, conversations, health, problem, request_id, stream, sync, webhooks};
+use super::{calls, conversations, health, problem, recordings, request_id, stream, sync, webhooks};
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::ingest::Endpoint;
@@ -25,6 +25,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/calls/{sid}", get(calls::one))
         .route("/api/calls/{sid}/events", get(calls::events))
         .route("/api/calls/{sid}/explain", get(calls::explain))
+        .route("/api/recordings/{sid}/media", get(recordings::media))
         // Twilio, asked now.
         .route("/api/sync/today", post(sync::today))
         .route("/api/sync/recent", post(sync::recent))

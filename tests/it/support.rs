@@ -2,12 +2,14 @@
 
 pub mod client;
 pub mod database;
+pub mod media;
 pub mod twilio_api;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callbook::app::{App, Book, Credentials, reconcile_settings};
+use callbook::app::{App, Book, Credentials, Rest};
 use callbook::config::Config;
 use callbook::door::Door;
 use callbook::ingest::inbox::Writer;
@@ -49,6 +51,11 @@ impl Callbook {
     /// Stops, and starts again on the same data with these settings.
     pub async fn restart(self, settings: &[(&str, &str)]) -> Self {
         self.stop().await.start(settings).await
+    }
+
+    /// What it keeps on its disk.
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
     }
 
     pub async fn ids(&self) -> projections::ids::IdKey {
@@ -130,7 +137,7 @@ impl Callbook {
         all.extend(settings);
         let (config, credentials, listener) = settle_in(&data_dir, &all).await;
         let pool = installation::connect(database.options(), 10).await.unwrap();
-        let asked = reconcile_settings(&config, &credentials, &twilio.url, twilio.clock.clone()).unwrap();
+        let asked = Rest::new(&config, &credentials, &twilio.url, twilio.clock.clone()).unwrap();
         let book = Book::open(pool.clone(), &owner()).await.unwrap();
         let (door, writer) = Door::open(&config, credentials, listener).await.unwrap();
         let app = App::behind(door, writer, book, Some(asked));

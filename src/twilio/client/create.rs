@@ -10,12 +10,12 @@ use time::OffsetDateTime;
 use super::Client;
 use super::error::ClientError;
 use super::list::{List, query};
-use super::transport::{Ask, Failure};
+use super::transport::{Ask, Failure, Tries};
 use crate::twilio::form::Form;
 use crate::twilio::timestamp;
 
 /// How often the answer to the same request may be lost before a person must look.
-const MOST_LOST: u32 = 3;
+const MOST_LOST: u32 = 5;
 /// What is looked through; the newest come first.
 const LOOKED_THROUGH: &str = "50";
 /// SIDs remembered as known.
@@ -98,7 +98,7 @@ impl Client {
         let ask = Ask::post(self.path(resource), new.form().encode());
         let url = self.transport.url(&ask)?;
         let since = self.transport.just_before_now();
-        let (mut failures, mut lost) = (0, 0);
+        let (mut tries, mut lost) = (Tries::of(self.transport.pace.tries), 0);
         loop {
             let failure = match self.transport.once(&ask, &url).await {
                 Ok(created) => {
@@ -107,11 +107,10 @@ impl Client {
                 }
                 Err(failure) => failure,
             };
-            failures += 1;
             match failure {
                 Failure::Final(error) => return Err(error),
                 Failure::NotDone { error, asked_for } => {
-                    let given_up = self.transport.pause_or_give_up(failures, error, asked_for).await;
+                    let given_up = self.transport.pause_or_give_up(&mut tries, error, asked_for).await;
                     given_up.map_err(|error| if lost > 0 { unknown(&ask, error) } else { error })?;
                 }
                 Failure::Unknown { error, .. } => {

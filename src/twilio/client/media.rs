@@ -5,7 +5,10 @@ use futures::stream::{BoxStream, StreamExt};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED};
 
 use super::error::ClientError;
-use super::transport::{Ask, Begun, Transport};
+use super::transport::{Ask, Begun, Transport, Tries};
+
+/// Somebody waits for it.
+const MOST_TRIES: u32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaFormat {
@@ -45,11 +48,11 @@ impl Transport {
     /// Asks until the media begins to come; what is cut off afterwards is the reader's to ask for again.
     pub(super) async fn media(&self, ask: &Ask, range: Option<&str>) -> Result<Media, ClientError> {
         let url = self.url(ask)?;
-        let mut failures = 0;
+        let mut tries = Tries::of(self.pace.tries.min(MOST_TRIES));
         let Begun { response, permit } = loop {
             match self.begin_media(ask, &url, range).await {
                 Ok(begun) => break begun,
-                Err(failure) => self.wait_after(failure, &mut failures).await?,
+                Err(failure) => self.wait_after(failure, &mut tries).await?,
             }
         };
         let text = |name: HeaderName| Some(response.headers().get(name)?.to_str().ok()?.to_owned());

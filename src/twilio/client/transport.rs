@@ -79,6 +79,18 @@ pub(super) enum Failure {
     Final(ClientError),
 }
 
+/// How often something has failed, and may.
+pub(super) struct Tries {
+    failed: u32,
+    most: u32,
+}
+
+impl Tries {
+    pub(super) fn of(most: u32) -> Self {
+        Self { failed: 0, most }
+    }
+}
+
 /// An answer whose body has not been read. The request is under way for as long as the permit lives.
 pub(super) struct Begun {
     pub response: Response,
@@ -131,22 +143,21 @@ impl Transport {
 
     /// Asks for something that asking does not change, until there is an answer or patience is out.
     pub(super) async fn ask(&self, ask: &Ask, url: &Url) -> Result<Value, ClientError> {
-        let mut failures = 0;
+        let mut tries = Tries::of(self.pace.tries);
         loop {
             match self.once(ask, url).await {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => self.wait_after(failure, &mut failures).await?,
+                Err(failure) => self.wait_after(failure, &mut tries).await?,
             }
         }
     }
 
     /// Returns when it is time to try again whatever may pass, whether it was done or not.
-    pub(super) async fn wait_after(&self, failure: Failure, failures: &mut u32) -> Result<(), ClientError> {
-        *failures += 1;
+    pub(super) async fn wait_after(&self, failure: Failure, tries: &mut Tries) -> Result<(), ClientError> {
         match failure {
             Failure::Final(error) => Err(error),
             Failure::NotDone { error, asked_for } | Failure::Unknown { error, asked_for } => {
-                self.pause_or_give_up(*failures, error, asked_for).await
+                self.pause_or_give_up(tries, error, asked_for).await
             }
         }
     }
@@ -154,17 +165,18 @@ impl Transport {
     /// Returns after a pause, or the error where there have been tries enough.
     pub(super) async fn pause_or_give_up(
         &self,
-        failures: u32,
+        tries: &mut Tries,
         error: ClientError,
         asked_for: Option<Duration>,
     ) -> Result<(), ClientError> {
-        if failures >= self.pace.tries {
+        tries.failed += 1;
+        if tries.failed >= tries.most {
             return Err(error);
         }
-        let pause = self.pace.pause(failures, asked_for, rand::random());
+        let pause = self.pace.pause(tries.failed, asked_for, rand::random());
         tracing::debug!(
             error = projections::chain(&error),
-            twilio.failures = failures,
+            twilio.failures = tries.failed,
             pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             "Twilio is asked again after a pause"
         );

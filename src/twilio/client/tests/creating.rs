@@ -155,7 +155,7 @@ async fn if_nothing_can_be_found_out_the_error_says_so() {
     let always_lost = twilio(usize::MAX, |_| list(&[])).await;
     let error = client(&always_lost).create_call(&call()).await.unwrap_err();
     assert!(matches!(error, ClientError::UnknownOutcome { .. }), "{error:?}");
-    assert_eq!(posts(&always_lost), 3);
+    assert_eq!(posts(&always_lost), 5);
     assert!(!chain(&error).contains("5555550142"), "{}", chain(&error));
 
     let blind = twilio(1, |_| Reply::Cut).await;
