@@ -8,6 +8,7 @@ mod faults;
 mod journal;
 mod ledger;
 mod message;
+mod number;
 mod shelf;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub use self::faults::{ApiTraffic, Cut, Failure, Fate, Faults, Kind};
 pub use self::journal::JournalError;
 pub use self::ledger::Ledger;
 pub use self::message::Message;
+pub use self::number::OwnedNumber;
 pub use self::shelf::{Resource, Shelf};
 
 const FOLDER: &str = "simulated-twilio";
@@ -47,6 +49,7 @@ pub struct World {
 #[derive(Debug)]
 struct Shared {
     account: Account,
+    numbers: Vec<OwnedNumber>,
     clock: Clock,
     ledger: RwLock<Ledger>,
     /// `None`: it forgets all when it ends.
@@ -103,6 +106,7 @@ impl World {
 
     fn with(account: Account, clock: Clock, journal: Option<Journal>) -> World {
         let shared = Shared {
+            numbers: OwnedNumber::of(&account),
             account,
             swept: Mutex::new(clock.now()),
             clock,
@@ -117,6 +121,10 @@ impl World {
 
     pub fn account(&self) -> &Account {
         &self.shared.account
+    }
+
+    pub(super) fn numbers(&self) -> &[OwnedNumber] {
+        &self.shared.numbers
     }
 
     pub fn now(&self) -> OffsetDateTime {

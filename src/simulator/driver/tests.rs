@@ -278,6 +278,49 @@ async fn calls_in_flight_are_ended_children_first() {
     );
 }
 
+/// What a restarted callbook hears of a call is what it reads of it over REST.
+#[tokio::test]
+async fn a_call_that_ended_while_nobody_listened_is_told_as_the_world_knows_it() {
+    let callbook = Listener::simulated().await;
+    let begun = time::macros::datetime!(2026-02-08 06:00 UTC);
+    let (hand, clock) = Clock::set(begun);
+    let world = World::new(account(), clock);
+    let an_hour_on = begun + time::Duration::HOUR;
+    let script_at = |index: &u64, at| Script::generate(11, *index, &account(), at);
+    let was_answered =
+        |index: &u64| script_at(index, begun).legs.get(1).is_some_and(|leg| leg.answered.is_some());
+    let mut indices = (0..60).filter(was_answered);
+    let over = script_at(&indices.next().unwrap(), begun);
+    let talking = script_at(&indices.next().unwrap(), an_hour_on);
+    world.place(&over, begun, 1.0);
+    world.place(&talking, an_hour_on, 1.0);
+    let now = an_hour_on + talking.legs[1].answered.unwrap() + time::Duration::seconds(2);
+    hand.send_replace(now);
+    let in_flight = |leg: &script::Leg| LegInFlight {
+        call_sid: leg.call_sid.clone(),
+        parent_call_sid: leg.parent_call_sid.clone(),
+        from: leg.from.clone(),
+        to: leg.to.clone(),
+        direction: leg.direction.to_owned(),
+        account_sid: account().sid,
+        answered_at: None,
+    };
+    let legs: Vec<_> = over.legs.iter().chain(&talking.legs).map(in_flight).collect();
+    let driver = callbook.driver().with_world(world.clone());
+    driver.end_calls_in_flight(legs, OffsetDateTime::now_utc()).await.unwrap();
+
+    let truth = world.truth();
+    assert!(truth.iter().all(|leg| leg.end_time <= now));
+    let webhooks = callbook.webhooks();
+    assert_eq!(webhooks.len(), 4);
+    for webhook in webhooks {
+        let leg = truth.iter().find(|leg| leg.call_sid == webhook.params["CallSid"]).unwrap();
+        assert_eq!(webhook.params["CallStatus"], leg.status.name());
+        assert_eq!(webhook.params["CallDuration"], leg.duration.to_string());
+        assert_eq!(webhook.params["Timestamp"], script::rfc_2822(leg.end_time));
+    }
+}
+
 #[tokio::test]
 async fn the_servers_own_traffic_goes_on_until_it_is_cancelled() {
     let callbook = Listener::simulated().await;
@@ -311,7 +354,7 @@ async fn the_command_reports_what_was_sent_and_writes_what_must_come_out() {
     args.json = Some(json.clone());
     let mut out = Vec::new();
     let world = World::open(folder.path(), account(), Clock::System).unwrap();
-    let report = command(args, world, &callbook.url, PUBLIC, &mut out).await.unwrap();
+    let report = command(args, world.clone(), &callbook.url, PUBLIC, &mut out).await.unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(report.is_clean());
     assert!(out.contains(&format!("{} requests of 60 families of calls", report.sent)), "{out}");
@@ -319,6 +362,9 @@ async fn the_command_reports_what_was_sent_and_writes_what_must_come_out() {
     assert!(out.contains("more; --json FILE writes them all"), "{out}");
     let written: Vec<ExpectedCall> = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
     assert_eq!(written, report.expected);
+    let known = World::open(folder.path(), account(), Clock::System).unwrap().truth();
+    assert_eq!(known, world.truth());
+    assert_eq!(known.len(), report.expected.len(), "a callbook on this folder can ask for each");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `Calls`: the list, one call, and asking for a new one (CONTRACT §4.1 to §4.3).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -8,46 +9,47 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, extract::RawQuery};
 use rand::RngExt;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::dates::Window;
 use super::envelope::{Paging, Span};
 use super::error::ApiError;
 use super::trouble::PageFate;
-use super::{VERSION, numbers, parse_form, resource_uri};
+use super::{VERSION, parse_form, resource_uri};
 use crate::simulator::script::{Leg, Status, rfc_2822};
-use crate::simulator::world::{Call, World, chance};
+use crate::simulator::world::{Call, Resource, World, chance};
+use crate::twilio::form::Form;
 
 /// The longest between a call's creation and its `start_time`: it waits, and it rings.
 const LONGEST_WAIT: time::Duration = time::Duration::minutes(15);
 
-const SUBRESOURCES: [&str; 9] = [
-    "notifications",
-    "recordings",
-    "payments",
-    "events",
-    "siprec",
-    "streams",
-    "transcriptions",
-    "user_defined_messages",
-    "user_defined_message_subscriptions",
+const SUBRESOURCES: [(&str, &str); 9] = [
+    ("notifications", "Notifications"),
+    ("recordings", "Recordings"),
+    ("payments", "Payments"),
+    ("events", "Events"),
+    ("siprec", "Siprec"),
+    ("streams", "Streams"),
+    ("transcriptions", "Transcriptions"),
+    ("user_defined_messages", "UserDefinedMessages"),
+    ("user_defined_message_subscriptions", "UserDefinedMessageSubscriptions"),
 ];
 
 /// A call as Twilio shows it; everything is a string or null.
 #[derive(Debug, Serialize)]
-struct CallResource {
-    sid: String,
-    account_sid: String,
-    parent_call_sid: Option<String>,
-    phone_number_sid: Option<String>,
-    to: String,
-    to_formatted: String,
-    from: String,
-    from_formatted: String,
+struct CallResource<'a> {
+    sid: &'a str,
+    account_sid: &'a str,
+    parent_call_sid: Option<&'a str>,
+    phone_number_sid: Option<&'a str>,
+    to: &'a str,
+    to_formatted: Cow<'a, str>,
+    from: &'a str,
+    from_formatted: Cow<'a, str>,
     status: &'static str,
-    direction: String,
+    direction: &'a str,
     start_time: Option<String>,
     end_time: Option<String>,
     date_created: String,
@@ -55,34 +57,45 @@ struct CallResource {
     duration: Option<String>,
     price: Option<String>,
     price_unit: &'static str,
-    answered_by: Option<String>,
-    forwarded_from: Option<String>,
-    caller_name: Option<String>,
-    group_sid: Option<String>,
-    queue_time: String,
-    trunk_sid: Option<String>,
-    annotation: Option<String>,
+    answered_by: Option<&'a str>,
+    forwarded_from: Option<&'a str>,
+    caller_name: Option<&'a str>,
+    group_sid: Option<&'a str>,
+    queue_time: &'static str,
+    trunk_sid: Option<&'a str>,
+    annotation: Option<&'a str>,
     api_version: &'static str,
     uri: String,
-    subresource_uris: Map<String, Value>,
+    subresource_uris: Subresources,
 }
 
-impl CallResource {
-    fn of(call: &Call, world: &World, now: OffsetDateTime) -> Option<CallResource> {
+/// Where more about a call can be had, below this.
+#[derive(Debug)]
+struct Subresources(String);
+
+impl Serialize for Subresources {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let uris = SUBRESOURCES.iter().map(|(name, file)| (name, format!("{}/{file}.json", self.0)));
+        serializer.collect_map(uris)
+    }
+}
+
+impl<'a> CallResource<'a> {
+    fn of(call: &'a Call, world: &'a World, now: OffsetDateTime) -> Option<Self> {
         let state = call.at(now)?;
         let ours = if call.direction == "inbound" { &call.to } else { &call.from };
         let base = resource_uri(world, &format!("Calls/{}", call.sid));
         Some(CallResource {
-            sid: call.sid.clone(),
-            account_sid: world.account().sid.clone(),
-            parent_call_sid: call.parent_sid.clone(),
-            phone_number_sid: numbers::sid_of(world.account(), ours),
-            to: call.to.clone(),
+            sid: &call.sid,
+            account_sid: &world.account().sid,
+            parent_call_sid: call.parent_sid.as_deref(),
+            phone_number_sid: world.numbers().iter().find(|owned| owned.number == *ours).map(Resource::sid),
+            to: &call.to,
             to_formatted: formatted(&call.to),
-            from: call.from.clone(),
+            from: &call.from,
             from_formatted: formatted(&call.from),
             status: state.status.name(),
-            direction: call.direction.clone(),
+            direction: &call.direction,
             start_time: state.started_at.map(rfc_2822),
             end_time: state.ended_at.map(rfc_2822),
             date_created: rfc_2822(call.created.call),
@@ -91,18 +104,15 @@ impl CallResource {
             price: state.is_priced.then(|| call.price()),
             price_unit: "USD",
             answered_by: None,
-            forwarded_from: call.forwarded_from.clone(),
+            forwarded_from: call.forwarded_from.as_deref(),
             caller_name: None,
             group_sid: None,
-            queue_time: "0".to_owned(),
+            queue_time: "0",
             trunk_sid: None,
             annotation: None,
             api_version: VERSION,
-            subresource_uris: SUBRESOURCES
-                .iter()
-                .map(|name| (String::from(*name), Value::from(format!("{base}/{}.json", pascal(name)))))
-                .collect(),
             uri: format!("{base}.json"),
+            subresource_uris: Subresources(base),
         })
     }
 }
@@ -117,23 +127,13 @@ fn duration(status: Status, seconds: i64) -> Option<String> {
 }
 
 /// `(617) 500-6181`; other parties are written as they are.
-pub fn formatted(party: &str) -> String {
+pub fn formatted(party: &str) -> Cow<'_, str> {
     match party.strip_prefix("+1") {
         Some(national) if national.len() == 10 && national.is_ascii() => {
-            format!("({}) {}-{}", &national[..3], &national[3..6], &national[6..])
+            format!("({}) {}-{}", &national[..3], &national[3..6], &national[6..]).into()
         }
-        _ => party.to_owned(),
+        _ => party.into(),
     }
-}
-
-/// `user_defined_messages` as `UserDefinedMessages`.
-fn pascal(name: &str) -> String {
-    name.split('_')
-        .flat_map(|word| {
-            let (first, rest) = word.split_at(1);
-            [first.to_uppercase(), rest.to_owned()]
-        })
-        .collect()
 }
 
 /// What the list is narrowed to.
@@ -147,7 +147,7 @@ struct Filter {
 }
 
 impl Filter {
-    fn read(query: &crate::twilio::form::Form) -> Result<Filter, ApiError> {
+    fn read(query: &Form) -> Result<Filter, ApiError> {
         let given = |name: &str| query.get(name).filter(|value| !value.is_empty()).map(str::to_owned);
         let status = match given("Status") {
             None => None,
@@ -212,9 +212,9 @@ pub async fn fetch(
 ) -> Result<Response, ApiError> {
     let shown = world.read(|ledger, now| {
         let call = ledger.calls.get(file.strip_suffix(".json")?).filter(|call| ledger.is_known(&call.sid))?;
-        CallResource::of(call, &world, now)
+        CallResource::of(call, &world, now).map(|shown| Json(shown).into_response())
     });
-    shown.map(|call| Json(call).into_response()).ok_or_else(|| ApiError::not_found(uri.path()))
+    shown.ok_or_else(|| ApiError::not_found(uri.path()))
 }
 
 /// Asks for a call. It rings, is answered and ends by the clock; nobody is told of it.
@@ -243,9 +243,11 @@ pub async fn create(State(world): State<World>, body: Bytes) -> Result<Response,
     world.add_now(&call_to(&sid, from, to));
     // What was just created is shown even where lists are behind.
     let created = world.read(|ledger, _| {
-        ledger.calls.get(&sid).and_then(|call| CallResource::of(call, &world, call.created.wall))
+        let call = ledger.calls.get(&sid)?;
+        let shown = CallResource::of(call, &world, call.created.wall)?;
+        Some((StatusCode::CREATED, Json(shown)).into_response())
     });
-    created.map(|call| (StatusCode::CREATED, Json(call)).into_response()).ok_or_else(ApiError::internal)
+    created.ok_or_else(ApiError::internal)
 }
 
 /// Answered four times out of five.

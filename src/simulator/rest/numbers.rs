@@ -4,41 +4,14 @@ use axum::extract::{Extension, RawQuery, State};
 use axum::http::Uri;
 use axum::response::Response;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use time::OffsetDateTime;
 
 use super::calls::formatted;
 use super::envelope::{Paging, Span};
 use super::error::ApiError;
 use super::trouble::PageFate;
 use super::{VERSION, parse_form, resource_uri};
-use crate::simulator::Account;
 use crate::simulator::script::rfc_2822;
-use crate::simulator::world::{Resource, Shelf, World};
-
-struct OwnedNumber {
-    sid: String,
-    number: String,
-}
-
-impl Resource for OwnedNumber {
-    fn sid(&self) -> &str {
-        &self.sid
-    }
-
-    /// They came with the account, which was never made.
-    fn created_at(&self) -> OffsetDateTime {
-        OffsetDateTime::UNIX_EPOCH
-    }
-}
-
-/// The same for a number of an account in every process; `None` for what is not ours.
-pub fn sid_of(account: &Account, number: &str) -> Option<String> {
-    account.owned_numbers.iter().any(|owned| owned == number).then(|| {
-        let digest = format!("{:x}", Sha256::digest(format!("{} {number}", account.sid)));
-        format!("PN{}", &digest[..32])
-    })
-}
+use crate::simulator::world::{OwnedNumber, Resource, Shelf, World};
 
 pub async fn list(
     State(world): State<World>,
@@ -50,11 +23,7 @@ pub async fn list(
     let paging = Paging::read(&uri, &query, fate)?;
     let asked = query.get("PhoneNumber").filter(|number| !number.is_empty());
     let mut shelf = Shelf::default();
-    for number in &world.account().owned_numbers {
-        if let Some(sid) = sid_of(world.account(), number) {
-            shelf.insert(OwnedNumber { sid, number: number.clone() });
-        }
-    }
+    world.numbers().iter().cloned().for_each(|owned| shelf.insert(owned));
     let page = paging.cut(&shelf, Span::default(), |owned| {
         asked.is_none_or(|asked| owned.number.contains(asked)).then(|| shown(owned, &world))
     })?;
@@ -64,7 +33,7 @@ pub async fn list(
 fn shown(owned: &OwnedNumber, world: &World) -> Value {
     let created = rfc_2822(owned.created_at());
     json!({
-        "sid": owned.sid,
+        "sid": owned.sid(),
         "account_sid": world.account().sid,
         "phone_number": owned.number,
         "friendly_name": formatted(&owned.number),
@@ -98,6 +67,6 @@ fn shown(owned: &OwnedNumber, world: &World) -> Value {
         "date_created": created,
         "date_updated": created,
         "api_version": VERSION,
-        "uri": resource_uri(world, &format!("IncomingPhoneNumbers/{}.json", owned.sid)),
+        "uri": resource_uri(world, &format!("IncomingPhoneNumbers/{}.json", owned.sid())),
     })
 }
