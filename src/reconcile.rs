@@ -139,16 +139,17 @@ impl Reconciler {
         match &result {
             Ok((outcome, cursor)) => {
                 state::succeeded(&self.pool, job, cursor, self.clock.now()).await?;
-                tracing::info!(
-                    sync.job = job.name(),
-                    sync.read = outcome.total,
-                    sync.new = outcome.synced,
-                    sync.updated = outcome.updated,
-                    "{job} has read {} calls: {} new, {} updated",
-                    outcome.total,
-                    outcome.synced,
-                    outcome.updated
-                );
+                let Outcome { total, synced, updated, .. } = outcome;
+                // Twilio is asked every minute, and mostly has nothing to tell.
+                if synced + updated > 0 {
+                    tracing::info!(
+                        sync.job = job.name(),
+                        sync.read = total,
+                        sync.new = synced,
+                        sync.updated = updated,
+                        "{job} has read {total} calls: {synced} new, {updated} updated",
+                    );
+                }
             }
             Err(error) => {
                 if let Err(lost) = state::failed(&self.pool, job, error, self.clock.now()).await {

@@ -4,7 +4,13 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use callbook::app::{Book, Rest};
+use callbook::clock::Clock;
+use callbook::config::Config;
+use callbook::door;
+use callbook::engine::Engine;
 use callbook::installation;
+use callbook::reconcile::{Job, Window};
 use clap::ValueEnum;
 use cqrs_es::persist::QueryReplay;
 use futures::TryStreamExt;
@@ -15,10 +21,13 @@ use projections::runner::Runner;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use time::OffsetDateTime;
+use tokio::sync::watch;
 
+use crate::import::{AT_ONCE, HISTORY};
 use crate::measure::{memory_mib, peak_memory_mib, reset_peak_memory};
 use crate::peers::{self, Stored};
-use crate::server::CONNECTIONS;
+use crate::server::{CONNECTIONS, credentials};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Subject {
@@ -28,6 +37,8 @@ pub enum Subject {
     Rebuild,
     /// `COPY` of the log in order, discarded.
     Read,
+    /// The calls that a Twilio tells of, to projected rows.
+    Import,
     /// `QueryReplay` of a stock `events` table into a view.
     Replay,
 }
@@ -38,15 +49,25 @@ pub struct Measured {
     pub seconds: f64,
     /// Of a rebuild: until everything is folded and loaded.
     pub loaded_seconds: f64,
-    /// Beyond what the process had when it began.
+    /// At most, beyond what the process had when it began; of an import all that the process had.
     pub memory_mib: f64,
 }
 
 /// Runs a subject in a child process.
 pub async fn measure(subject: Subject, url: &str) -> anyhow::Result<Measured> {
+    measure_with(subject, &["--database", url]).await
+}
+
+/// The same for one that asks a Twilio.
+pub async fn measure_asking(subject: Subject, url: &str, twilio: &str) -> anyhow::Result<Measured> {
+    measure_with(subject, &["--database", url, "--twilio", twilio]).await
+}
+
+async fn measure_with(subject: Subject, arguments: &[&str]) -> anyhow::Result<Measured> {
     let name = subject.to_possible_value().context("a subject has a name")?;
     let output = tokio::process::Command::new(std::env::current_exe()?)
-        .args(["--child", name.get_name(), "--database", url])
+        .args(["--child", name.get_name()])
+        .args(arguments)
         .stderr(std::process::Stdio::inherit())
         .kill_on_drop(true)
         .output()
@@ -60,15 +81,16 @@ pub async fn measure(subject: Subject, url: &str) -> anyhow::Result<Measured> {
 }
 
 /// The child's side: measures and prints.
-pub async fn run(subject: Subject, url: &str) -> anyhow::Result<()> {
+pub async fn run(subject: Subject, url: &str, twilio: Option<&str>) -> anyhow::Result<()> {
     let pool = installation::connect(PgConnectOptions::from_str(url)?, CONNECTIONS).await?;
     reset_peak_memory();
-    let before = memory_mib();
+    let before = if subject == Subject::Import { 0.0 } else { memory_mib() };
     let started = Instant::now();
     let mut loaded = Duration::ZERO;
     match subject {
         Subject::CatchUp => catch_up(&pool).await?,
         Subject::Rebuild => loaded = rebuild(&pool).await?,
+        Subject::Import => import(pool, twilio.context("an import asks a Twilio")?).await?,
         Subject::Read => read(&pool).await?,
         Subject::Replay => replay(&pool).await?,
     }
@@ -105,6 +127,24 @@ async fn rebuild(pool: &PgPool) -> anyhow::Result<Duration> {
     })
     .await?;
     loaded.into_inner().ok().flatten().context("a rebuild says when it has read the log")
+}
+
+/// As `callbook reconcile` does it.
+async fn import(pool: PgPool, twilio: &str) -> anyhow::Result<()> {
+    let config = Config::from_sources([
+        ("TWILIO_API_BASE_URL".to_owned(), twilio.to_owned()),
+        ("TWILIO_REQUESTS_AT_ONCE".to_owned(), AT_ONCE.to_string()),
+    ])?;
+    let rest = Rest::new(&config, &credentials(), twilio, Clock::System)?;
+    let routing = watch::Sender::new(door::routing(&config));
+    let book = Book::open(pool, &credentials().owner).await?;
+    let engine = Engine::start(book, routing.subscribe(), Some(rest.reconcile));
+    let reconciler = engine.reconciler.clone().context("it asks")?;
+    let now = OffsetDateTime::now_utc();
+    let window = Window::try_new(now - HISTORY, None, now)?;
+    reconciler.sync(Job::Range(window), None, |_| {}).await?;
+    engine.stop().await;
+    Ok(())
 }
 
 async fn read(pool: &PgPool) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ mod child;
 mod family;
 mod forms;
 mod http;
+mod import;
 mod ingest;
 mod live;
 mod measure;
@@ -54,6 +55,8 @@ struct Options {
     child: Option<child::Subject>,
     #[arg(long, hide = true)]
     database: Option<String>,
+    #[arg(long, hide = true)]
+    twilio: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -64,6 +67,8 @@ enum Part {
     Webhooks,
     /// Inbox rows to projected rows.
     Ingest,
+    /// Calls over Twilio's REST API to projected rows.
+    Import,
     /// Live, from a backlog.
     CatchUp,
     /// Rebuild, against replay, `insert … select` and reading.
@@ -88,6 +93,8 @@ struct Sizes {
     webhooks: u64,
     /// Families whose webhooks wait in the inbox before ingest starts.
     ingest_families: u64,
+    /// Calls that are asked for.
+    imported: u64,
     backlog: u64,
     events: u64,
     /// Events that `QueryReplay` replays.
@@ -106,6 +113,7 @@ impl Sizes {
             seconds: 2.0,
             webhooks: 12_000,
             ingest_families: 1_500,
+            imported: 10_000,
             backlog: options.events.min(200_000),
             events: options.events,
             slice: 10_000,
@@ -122,6 +130,7 @@ impl Sizes {
             seconds: 0.2,
             webhooks: 600,
             ingest_families: 50,
+            imported: 400,
             backlog: 8_000,
             events: options.events.min(16_000),
             slice: 800,
@@ -137,7 +146,7 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let (Some(subject), Some(database)) = (options.child, &options.database) {
-        return runtime.block_on(child::run(subject, database));
+        return runtime.block_on(child::run(subject, database, options.twilio.as_deref()));
     }
     runtime.block_on(async {
         tokio::select! {
@@ -182,6 +191,7 @@ async fn measure(part: Part, server: &Server, sizes: &Sizes, table: &mut Table) 
         Part::Units => units::run(server, sizes, table).await,
         Part::Webhooks => webhooks::run(server, sizes, table).await,
         Part::Ingest => ingest::run(server, sizes, table).await,
+        Part::Import => import::run(server, sizes, table).await,
         Part::CatchUp => catch_up::run(server, sizes, table).await,
         Part::Rebuild => rebuild::run(server, sizes, table).await,
         Part::Memory => rebuild::memory(server, sizes, table).await,

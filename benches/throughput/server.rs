@@ -184,6 +184,10 @@ fn line_of(file: &str, name: &str) -> String {
     line.map_or_else(|| "unknown".to_owned(), |(_, value)| value.trim().to_owned())
 }
 
+pub fn credentials() -> Credentials {
+    Credentials { owner: owner(), auth_token: SecretString::from(AUTH_TOKEN) }
+}
+
 fn owner() -> Owner {
     Owner { account_sid: ACCOUNT_SID.to_owned(), simulated: true }
 }
@@ -203,9 +207,8 @@ impl Database {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .to_vec(),
         )?;
-        let credentials = Credentials { owner: owner(), auth_token: SecretString::from(AUTH_TOKEN) };
         let listener = TcpListener::bind(config.bind).await?;
-        Ok(App::start(&config, credentials, self.pool.clone(), listener).await?)
+        Ok(App::start(&config, credentials(), self.pool.clone(), listener).await?)
     }
 
     pub async fn door(&self) -> anyhow::Result<Door> {

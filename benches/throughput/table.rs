@@ -20,6 +20,7 @@ struct Row {
 #[derive(Clone, Copy, Debug)]
 pub enum Figure {
     PerSecond(f64),
+    Seconds(f64),
     Ms(f64),
     Mib(f64),
 }
@@ -27,7 +28,7 @@ pub enum Figure {
 impl Figure {
     fn value(self) -> f64 {
         match self {
-            Self::PerSecond(value) | Self::Ms(value) | Self::Mib(value) => value,
+            Self::PerSecond(value) | Self::Seconds(value) | Self::Ms(value) | Self::Mib(value) => value,
         }
     }
 }
@@ -138,6 +139,7 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PerSecond(value) => write!(f, "{}/s", thousands(*value)),
+            Self::Seconds(value) => write!(f, "{value:.1} s"),
             Self::Ms(value) if *value < 10.0 => write!(f, "{value:.2} ms"),
             Self::Ms(value) => write!(f, "{value:.0} ms"),
             Self::Mib(value) => write!(f, "{value:.0} MiB"),

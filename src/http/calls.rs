@@ -3,9 +3,8 @@
 //! Any leg of a family leads to the whole family; the answers say which SID is the root.
 
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::State;
 use axum::http::Uri;
-use axum::http::request::Parts;
 use domain::sid::CallSid;
 use projections::conversations::Leg;
 use projections::history::{EventStep, PastEvent, Unreadable};
@@ -14,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::conversations::{iso, message, open, unreadable};
 use super::page::whole_number;
 use super::problem::ApiError;
+use super::sid::Sid;
 use crate::app::AppState;
 use crate::explain::{self, Explanation, Received, Step, without_media};
 
@@ -22,7 +22,7 @@ const DEFAULT_LIMIT: i64 = 100;
 const LARGEST_LIMIT: i64 = 200;
 
 /// `GET /api/calls/:sid`: the call with all legs of its family, its thread and its entry there.
-pub async fn one(State(state): State<AppState>, Sid(sid): Sid) -> Result<Json<Value>, ApiError> {
+pub async fn one(State(state): State<AppState>, Sid(sid): Sid<CallSid>) -> Result<Json<Value>, ApiError> {
     let mut snapshot = open(&state).await?;
     let family = snapshot.call(sid.as_str()).await.map_err(unreadable)?.ok_or_else(|| unknown(&sid))?;
     let conversation_id = family.entry.as_ref().and_then(|entry| entry.message.conversation_id);
@@ -41,7 +41,11 @@ pub async fn one(State(state): State<AppState>, Sid(sid): Sid) -> Result<Json<Va
 
 /// `GET /api/calls/:sid/events`: the family's events in the order of the log, `limit` of them after the position
 /// `after`.
-pub async fn events(State(state): State<AppState>, Sid(sid): Sid, uri: Uri) -> Result<Json<Value>, ApiError> {
+pub async fn events(
+    State(state): State<AppState>,
+    Sid(sid): Sid<CallSid>,
+    uri: Uri,
+) -> Result<Json<Value>, ApiError> {
     let (after, limit) = window(&uri)?;
     let mut snapshot = open(&state).await?;
     let mut events = snapshot.events(sid.as_str(), after, limit + 1).await.map_err(unreadable)?;
@@ -68,7 +72,7 @@ pub async fn events(State(state): State<AppState>, Sid(sid): Sid, uri: Uri) -> R
 
 /// `GET /api/calls/:sid/explain`: each request about the family in the order received, what came of it, and what
 /// each event changed in the rows.
-pub async fn explain(State(state): State<AppState>, Sid(sid): Sid) -> Result<Json<Value>, ApiError> {
+pub async fn explain(State(state): State<AppState>, Sid(sid): Sid<CallSid>) -> Result<Json<Value>, ApiError> {
     let explained = explain::explain(&state.pool, &state.ids, &sid).await.map_err(unreadable)?;
     let Explanation { root, calls, steps, position, .. } = explained.ok_or_else(|| unknown(&sid))?;
     let steps: Vec<Value> = steps.iter().map(step).collect();
@@ -200,25 +204,4 @@ fn window(uri: &Uri) -> Result<(i64, i64), ApiError> {
     let after = whole_number(uri, "after", 0, 0..=i64::MAX, expected)?;
     let limit = whole_number(uri, "limit", DEFAULT_LIMIT, 1..=LARGEST_LIMIT, "a whole number from 1 to 200")?;
     Ok((after, limit))
-}
-
-/// The `{sid}` of a path.
-#[derive(Clone, Debug)]
-pub struct Sid(pub CallSid);
-
-impl<S: Send + Sync> FromRequestParts<S> for Sid {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        // Bytes that are not UTF-8 are shown as the path has them.
-        let text = match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(text)) => text,
-            Err(_) => parts.uri.path().to_owned(),
-        };
-        CallSid::try_new(&text).map(Self).map_err(|_| ApiError::BadParameter {
-            name: "sid",
-            value: text,
-            expected: "a Call SID: CA and 32 hexadecimal digits",
-        })
-    }
 }

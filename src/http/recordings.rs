@@ -1,12 +1,11 @@
 //! Recordings to listen to, from callbook's own copies.
 
 use axum::body::Body;
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LAST_MODIFIED, RANGE,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::call::facts::RecordingStatus;
@@ -16,6 +15,7 @@ use tower_http::services::ServeFile;
 
 use super::conversations::{open, unreadable};
 use super::problem::ApiError;
+use super::sid::Sid;
 use crate::app::AppState;
 use crate::recordings::{CONTENT_TYPE as AUDIO, Coming, Playable, RecordingError, Recordings};
 use crate::twilio::client::Media;
@@ -28,7 +28,7 @@ const LOOKS: usize = 3;
 /// Conditions are RFC 9110's. A recording never changes, so its SID is its entity tag.
 pub async fn media(
     State(state): State<AppState>,
-    Sid(sid): Sid,
+    Sid(sid): Sid<RecordingSid>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -195,26 +195,5 @@ fn failed(sid: &RecordingSid, error: RecordingError) -> ApiError {
             ApiError::NotHandedOut { sid, source: error.into() }
         }
         RecordingError::Disk(_) | RecordingError::Abandoned => ApiError::internal(error),
-    }
-}
-
-/// The `{sid}` of a path.
-#[derive(Clone, Debug)]
-pub struct Sid(pub RecordingSid);
-
-impl<S: Send + Sync> FromRequestParts<S> for Sid {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        // Bytes that are not UTF-8 are shown as the path has them.
-        let text = match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(text)) => text,
-            Err(_) => parts.uri.path().to_owned(),
-        };
-        RecordingSid::try_new(&text).map(Self).map_err(|_| ApiError::BadParameter {
-            name: "sid",
-            value: text,
-            expected: "a Recording SID: RE and 32 hexadecimal digits",
-        })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use super::window::Window;
 use crate::config;
@@ -68,17 +68,24 @@ impl Job {
         }
     }
 
-    /// How far back it looks, and how far at most when it has not run for long.
-    pub(super) fn span(self, settings: &config::Reconcile) -> (Duration, Duration) {
+    /// What it reads, where it has read up to `read_until` before.
+    pub(super) fn window(
+        self,
+        now: OffsetDateTime,
+        read_until: Option<OffsetDateTime>,
+        settings: &config::Reconcile,
+    ) -> Window {
         let cold = Duration::try_from(settings.cold_window).unwrap_or(OLDEST);
+        let trailing = |span, most| Window::trailing(now, span, read_until, most);
         match self {
-            Self::Hot => (Duration::HOUR, Duration::DAY),
-            Self::Warm => (Duration::DAY, cold.max(Duration::DAY)),
-            Self::Cold => (cold, OLDEST),
-            Self::Initial => (Duration::days(7), Duration::days(7)),
-            Self::Today => (Duration::days(3), Duration::days(3)),
-            Self::Recent => (Duration::HOUR, Duration::HOUR),
-            Self::Range(window) => (window.length(), window.length()),
+            Self::Hot => trailing(Duration::HOUR, Duration::DAY),
+            Self::Warm => trailing(Duration::DAY, cold.max(Duration::DAY)),
+            Self::Cold => trailing(cold, OLDEST),
+            // These are asked for anew each time.
+            Self::Initial => Window::trailing(now, Duration::WEEK, None, OLDEST),
+            Self::Today => Window::trailing(now, Duration::days(3), None, OLDEST),
+            Self::Recent => Window::trailing(now, Duration::HOUR, None, OLDEST),
+            Self::Range(window) => window,
         }
     }
 

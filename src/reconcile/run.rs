@@ -24,6 +24,8 @@ use crate::lease::Epoch;
 use crate::twilio::client::{CallFilter, ClientError, Page, RecordingFilter};
 use crate::twilio::resource;
 
+/// How far two clocks are apart that show the same time.
+const CLOCKS_AGREE: Duration = Duration::MINUTE;
 /// Resources a page. Twilio gives a thousand at most.
 const PAGE: u16 = 500;
 /// Pages in a row that may hold nothing new, because new calls shift what was read to the next page.
@@ -39,27 +41,37 @@ pub(super) async fn run(
     epoch: Option<Epoch>,
     tell: &impl Fn(&Outcome),
 ) -> Result<(Outcome, Cursor), ReconcileError> {
-    let now = reconciler.clock.now();
     let known = state::load(&reconciler.pool, job).await?.map(|(cursor, _)| cursor).unwrap_or_default();
-    let (span, most) = job.span(&reconciler.settings);
-    let window = match job {
-        Job::Range(window) => window,
-        Job::Hot | Job::Warm | Job::Cold => Window::trailing(now, span, known.until, most),
-        Job::Initial | Job::Today | Job::Recent => Window::trailing(now, span, None, most),
-    };
-    let cursor = Cursor { from: Some(window.from), until: Some(window.before), ..known };
+    let mut off = reconciler.clock_is_off();
     let mut run = Run {
         reconciler,
         job,
-        now,
+        now: reconciler.clock.now() + off,
         tell,
         outcome: Outcome::default(),
-        cursor,
+        cursor: known,
         newest: None,
         seen: HashSet::new(),
         parents: BTreeMap::new(),
     };
-    run.read_window(&window).await?;
+    let read_until = run.cursor.until;
+    let window = loop {
+        let window = job.window(run.now, read_until, &reconciler.settings);
+        run.read_window(&window).await?;
+        // The answers have Twilio's time: with a clock that is off it was another hour that was asked for.
+        let off_by = reconciler.clock_is_off();
+        if (off_by - off).abs() < CLOCKS_AGREE {
+            break window;
+        }
+        tracing::warn!(
+            clock.behind_seconds = off_by.whole_seconds(),
+            "this machine's clock is {}s behind Twilio's; set it right. Until then Twilio's is gone by",
+            off_by.whole_seconds()
+        );
+        off = off_by;
+        run.now = reconciler.clock.now() + off;
+    };
+    (run.cursor.from, run.cursor.until) = (Some(window.from), Some(window.before));
     run.read_recordings(&window).await?;
     run.read_unsettled().await?;
     run.read_parents().await?;
@@ -67,6 +79,15 @@ pub(super) async fn run(
         run.freeze(epoch).await?;
     }
     Ok((run.outcome, run.cursor))
+}
+
+impl Reconciler {
+    /// By how much our clock is behind Twilio's; nothing where they agree, or while that is not known.
+    fn clock_is_off(&self) -> Duration {
+        let there = self.client.now_there();
+        let behind = there.map_or(Duration::ZERO, |there| there - self.clock.now());
+        if behind.abs() < CLOCKS_AGREE { Duration::ZERO } else { behind }
+    }
 }
 
 struct Run<'a, T> {

@@ -1,5 +1,7 @@
 //! When the jobs run by themselves: on the instance that holds the worker lease, one after the other.
 
+use std::collections::HashMap;
+
 use projections::chain;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -43,16 +45,24 @@ impl Reconciler {
         if !due.is_empty() && self.is_new_book().await? {
             self.sync_initially().await;
         }
+        let mut said: HashMap<&str, String> = HashMap::new();
         loop {
             due.sort_by_key(|(at, _)| *at);
             let Some((at, job)) = due.first_mut() else { return std::future::pending().await };
             self.clock.sleep_until(*at).await;
             let Some(every) = job.every(&self.settings) else { continue };
             let wait = match self.perform(*job, Some(epoch), |_| {}).await {
-                Ok(_) => every,
+                Ok(_) => {
+                    said.remove(job.name());
+                    every
+                }
                 Err(ReconcileError::Database(error)) => return Err(error),
                 Err(error) => {
-                    tracing::error!(sync.job = job.name(), error = chain(&error), "{job} has failed");
+                    let error = chain(&error);
+                    if said.get(job.name()) != Some(&error) {
+                        tracing::error!(sync.job = job.name(), error, "{job} has failed and is tried again");
+                        said.insert(job.name(), error);
+                    }
                     every.min(AGAIN)
                 }
             };

@@ -73,13 +73,15 @@ pub(super) async fn failed(
     .map(drop)
 }
 
-/// The jobs whose last run failed, and why.
+/// The jobs that run by themselves and failed the last time, within a day, and why.
 pub async fn failing(pool: &PgPool) -> sqlx::Result<Vec<(String, String)>> {
     sqlx::query_as(
         "select job_name, last_error from sync_state
           where last_error_at > coalesce(last_success_at, '-infinity') and last_error is not null
+            and last_error_at > clock_timestamp() - interval '1 day' and job_name = any($1)
           order by job_name",
     )
+    .bind(Job::SCHEDULED.map(Job::name))
     .fetch_all(pool)
     .await
 }

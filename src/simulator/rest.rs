@@ -16,13 +16,17 @@ mod trouble;
 use std::io;
 
 use axum::Router;
-use axum::http::Uri;
+use axum::extract::State;
+use axum::http::header::DATE;
+use axum::http::{HeaderValue, Uri};
+use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::error::ApiError;
 use self::listener::{Cuttable, Line};
+use super::script::rfc_2822;
 use super::world::World;
 use crate::twilio::form::Form;
 
@@ -74,7 +78,17 @@ fn router(world: World) -> Router {
         .fallback(async |uri: Uri| ApiError::not_found(uri.path()))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(axum::middleware::from_fn_with_state(world.clone(), trouble::answer))
+        .layer(axum::middleware::map_response_with_state(world.clone(), dated))
         .with_state(world)
+}
+
+/// The time of this Twilio, which may have a clock of its own.
+async fn dated(State(world): State<World>, mut response: Response) -> Response {
+    let now = rfc_2822(world.now()).replace("+0000", "GMT");
+    if let Ok(now) = HeaderValue::from_str(&now) {
+        response.headers_mut().insert(DATE, now);
+    }
+    response
 }
 
 /// `/2010-04-01/Accounts/{AC}/{path}`.

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use domain::sid::{CallSid, RecordingSid};
 use secrecy::SecretString;
 use serde_json::Value;
+use time::OffsetDateTime;
 
 pub use create::{CallWith, NewCall, NewMessage, Sender};
 pub use error::ClientError;
@@ -61,6 +62,11 @@ impl Client {
     pub fn with_pace(settings: Settings, pace: Pace) -> Result<Self, ClientError> {
         let transport = Arc::new(Transport::new(settings, pace)?);
         Ok(Self { transport, created: Arc::default() })
+    }
+
+    /// What time it is by Twilio's clock, to the second; unknown before the first answer.
+    pub fn now_there(&self) -> Option<OffsetDateTime> {
+        self.transport.now_there()
     }
 
     /// Calls by what the filter says, the first page (contract section 4.1). Without `started_from` and

@@ -5,9 +5,9 @@ mod faults;
 use std::collections::BTreeSet;
 
 use callbook::clock::Clock;
-use callbook::simulator::{Account, Disturbance, Driver, Options, RestApi, Script, Service, World};
+use callbook::simulator::{Disturbance, Driver, Options, RestApi, Script, Service, World};
 use reqwest::{Response, StatusCode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -15,19 +15,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::support::client::http;
-use crate::support::{ACCOUNT_SID, AUTH_TOKEN, Callbook, OURS};
+use crate::support::{ACCOUNT_SID, AUTH_TOKEN, Callbook, OURS, account};
 
 const BEGUN: OffsetDateTime = datetime!(2026-02-08 06:00 UTC);
-
-fn account() -> Account {
-    Account {
-        sid: ACCOUNT_SID.to_owned(),
-        auth_token: SecretString::from(AUTH_TOKEN),
-        owned_numbers: vec![OURS.to_owned()],
-        sip_user: "dispatcher".to_owned(),
-        sip_domain: "abchomes.sip.us1.twilio.com".to_owned(),
-    }
-}
 
 /// A Twilio whose clock the test moves.
 struct Twilio {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use callbook::simulator::{Account, Disturbance, Driver, ExpectedCall, Options};
-use secrecy::SecretString;
+use callbook::simulator::{Disturbance, Driver, ExpectedCall, Options};
 
 use crate::stream::Client;
-use crate::support::{ACCOUNT_SID, AUTH_TOKEN, Callbook, OURS};
+use crate::support::{Callbook, account};
 
 #[derive(Debug, PartialEq, sqlx::FromRow)]
 struct Shown {
@@ -25,13 +24,7 @@ struct Shown {
 #[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_calls_end_as_the_simulator_says() {
     let callbook = Callbook::start().await;
-    let account = Account {
-        sid: ACCOUNT_SID.to_owned(),
-        auth_token: SecretString::from(AUTH_TOKEN),
-        owned_numbers: vec![OURS.to_owned()],
-        sip_user: "dispatcher".to_owned(),
-        sip_domain: "abchomes.sip.us1.twilio.com".to_owned(),
-    };
+    let account = account();
     let driver = Driver::new(&callbook.url, &callbook.url, account).unwrap();
     let options = Options {
         calls: 500,

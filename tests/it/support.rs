@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callbook::app::{App, Book, Credentials, Rest};
+use callbook::clock::Clock;
 use callbook::config::Config;
 use callbook::door::Door;
 use callbook::ingest::inbox::Writer;
 use callbook::installation::{self, Owner};
+use callbook::simulator::Account;
 use secrecy::SecretString;
 use sqlx::PgPool;
 use tempfile::TempDir;
@@ -129,6 +131,7 @@ impl Callbook {
         database: Arc<TestDatabase>,
         data_dir: Arc<TempDir>,
         twilio: &TwilioApi,
+        clock: Clock,
         settings: &[(&str, &str)],
     ) -> Self {
         let never = ["RECONCILE_HOT_SECONDS", "RECONCILE_WARM_SECONDS", "RECONCILE_COLD_SECONDS"];
@@ -137,7 +140,7 @@ impl Callbook {
         all.extend(settings);
         let (config, credentials, listener) = settle_in(&data_dir, &all).await;
         let pool = installation::connect(database.options(), 10).await.unwrap();
-        let asked = Rest::new(&config, &credentials, &twilio.url, twilio.clock.clone()).unwrap();
+        let asked = Rest::new(&config, &credentials, &twilio.url, clock).unwrap();
         let book = Book::open(pool.clone(), &owner()).await.unwrap();
         let (door, writer) = Door::open(&config, credentials, listener).await.unwrap();
         let app = App::behind(door, writer, book, Some(asked));
@@ -146,12 +149,21 @@ impl Callbook {
 
     pub async fn asking(twilio: &TwilioApi, settings: &[(&str, &str)]) -> Self {
         let database = Arc::new(TestDatabase::create().await);
-        Self::asking_on(database, Arc::new(TempDir::new().unwrap()), twilio, settings).await
+        Self::asking_on(database, Arc::new(TempDir::new().unwrap()), twilio, twilio.clock.clone(), settings)
+            .await
+    }
+
+    /// With a clock that is ahead of Twilio's by that much, and stands.
+    pub async fn asking_by(twilio: &TwilioApi, ahead: time::Duration) -> Self {
+        let (_, clock) = Clock::set(twilio.now() + ahead);
+        let database = Arc::new(TestDatabase::create().await);
+        Self::asking_on(database, Arc::new(TempDir::new().unwrap()), twilio, clock, &[]).await
     }
 
     /// Another callbook on the same database that asks the same Twilio.
     pub async fn beside_asking(&self, twilio: &TwilioApi) -> Self {
-        Self::asking_on(Arc::clone(&self.database), Arc::clone(&self.data_dir), twilio, &[]).await
+        let (database, data_dir) = (Arc::clone(&self.database), Arc::clone(&self.data_dir));
+        Self::asking_on(database, data_dir, twilio, twilio.clock.clone(), &[]).await
     }
 
     fn of(app: App, pool: PgPool, database: Arc<TestDatabase>, data_dir: Arc<TempDir>) -> Self {
@@ -277,7 +289,7 @@ impl Stopped {
     }
 
     pub async fn asking(self, twilio: &TwilioApi, settings: &[(&str, &str)]) -> Callbook {
-        Callbook::asking_on(self.database, self.data_dir, twilio, settings).await
+        Callbook::asking_on(self.database, self.data_dir, twilio, twilio.clock.clone(), settings).await
     }
 
     /// The PostgreSQL of [`Callbook::on_its_own_server`].
@@ -297,6 +309,17 @@ impl Stopped {
         let book = Book::open(pool.clone(), &owner()).await.unwrap();
         let app = App::behind(door, writer, book, None);
         Callbook::of(app, pool, self.database, self.data_dir)
+    }
+}
+
+/// The same account, as the simulated Twilio has it.
+pub fn account() -> Account {
+    Account {
+        sid: ACCOUNT_SID.to_owned(),
+        auth_token: SecretString::from(AUTH_TOKEN),
+        owned_numbers: vec![OURS.to_owned()],
+        sip_user: "dispatcher".to_owned(),
+        sip_domain: "abchomes.sip.us1.twilio.com".to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use callbook::clock::Clock;
-use callbook::simulator::{Account, Faults, RestApi, Script, World};
+use callbook::simulator::{Faults, RestApi, Script, World};
 use callbook::twilio::client::{
     CallFilter, CallWith, Client, ClientError, MediaFormat, NewCall, NewMessage, Pace, Page, RecordingFilter,
     Sender, Settings,
@@ -16,7 +16,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
-use crate::support::{ACCOUNT_SID, AUTH_TOKEN, OURS};
+use crate::support::{ACCOUNT_SID, AUTH_TOKEN, OURS, account};
 
 const FAMILIES: u64 = 60;
 
@@ -29,13 +29,7 @@ struct Twilio {
 impl Twilio {
     /// One with this many families that ended long ago.
     async fn after(families: u64) -> Self {
-        let account = Account {
-            sid: ACCOUNT_SID.to_owned(),
-            auth_token: SecretString::from(AUTH_TOKEN),
-            owned_numbers: vec![OURS.to_owned()],
-            sip_user: "dispatcher".to_owned(),
-            sip_domain: "abchomes.sip.us1.twilio.com".to_owned(),
-        };
+        let account = account();
         let world = World::new(account.clone(), Clock::System);
         let begun = OffsetDateTime::now_utc() - time::Duration::days(1);
         for index in 0..families {

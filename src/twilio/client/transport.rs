@@ -269,9 +269,14 @@ impl Transport {
     /// A time at Twilio that is surely not after now, and not long before it.
     pub(super) fn just_before_now(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
+        self.now_there().map_or(now - Duration::from_secs(120), |there| there - Duration::from_secs(3))
+    }
+
+    /// What time it is by Twilio's clock; unknown before the first answer.
+    pub(super) fn now_there(&self) -> Option<OffsetDateTime> {
         match self.ahead.load(Ordering::Relaxed) {
-            UNKNOWN => now - Duration::from_secs(120),
-            ahead => now + time::Duration::seconds(ahead) - Duration::from_secs(3),
+            UNKNOWN => None,
+            ahead => OffsetDateTime::now_utc().checked_add(time::Duration::seconds(ahead)),
         }
     }
 }

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use callbook::clock::Clock;
 use callbook::simulator::{Account, RestApi, Script, World};
-use secrecy::SecretString;
 use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{ACCOUNT_SID, AUTH_TOKEN, Callbook, OURS};
+use super::{Callbook, account};
 
 pub struct TwilioApi {
     pub world: World,
@@ -24,13 +23,7 @@ impl TwilioApi {
     /// Its clock stands where the machine's is, until it is moved.
     pub async fn start() -> Self {
         let (hand, clock) = Clock::set(OffsetDateTime::now_utc());
-        let account = Account {
-            sid: ACCOUNT_SID.to_owned(),
-            auth_token: SecretString::from(AUTH_TOKEN),
-            owned_numbers: vec![OURS.to_owned()],
-            sip_user: "dispatcher".to_owned(),
-            sip_domain: "abchomes.sip.us1.twilio.com".to_owned(),
-        };
+        let account = account();
         let world = World::new(account.clone(), clock.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let api = RestApi::start(world.clone(), listener).unwrap();
