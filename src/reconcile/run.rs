@@ -1,33 +1,28 @@
 //! One run of a job: read the window, then what is beyond it, then leave alone what is settled.
 
+mod freeze;
+mod take;
+
 use std::collections::{BTreeMap, HashSet};
 
-use domain::call::{Call, CallCommand};
 use domain::sid::CallSid;
-use futures::future::join_all;
 use futures::{StreamExt, stream};
 use projections::generation::Snapshot;
-use projections::unsettled::Unsettled;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use projections::unsettled::After;
 use time::{Duration, OffsetDateTime};
 
 use super::job::Reach;
 use super::outcome::Outcome;
 use super::state::{self, Cursor};
-use super::tally::{Stored, Tally};
 use super::window::Window;
 use super::{Job, ReconcileError, Reconciler};
-use crate::event_store::{CommitError, Unit, load_streams};
-use crate::ingest::inbox::{self, Reading, Resource};
 use crate::lease::Epoch;
 use crate::twilio::client::{CallFilter, ClientError, Page, RecordingFilter};
-use crate::twilio::resource;
 
 /// How far two clocks are apart that show the same time.
 const CLOCKS_AGREE: Duration = Duration::MINUTE;
 /// Resources a page. Twilio gives a thousand at most.
-const PAGE: u16 = 500;
+const PAGE: u16 = 200;
 /// Pages in a row that may hold nothing new, because new calls shift what was read to the next page.
 const STALE_PAGES: u32 = 3;
 /// Calls that are looked at, and asked for, together.
@@ -208,7 +203,9 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
         }
         let mut after = String::new();
         loop {
-            let chunk = self.unsettled(&after).await?;
+            let mut snapshot = Snapshot::open(&self.reconciler.pool).await?;
+            let chunk = snapshot.unsettled(chunk_after(&after), reach > Reach::Unfinished).await?;
+            drop(snapshot);
             let Some(last) = chunk.last() else { return Ok(()) };
             after.clone_from(&last.call_sid);
             let (mut calls, mut recordings) = (Vec::new(), Vec::new());
@@ -244,10 +241,6 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
                 }
             }
         }
-    }
-
-    async fn unsettled(&self, after: &str) -> sqlx::Result<Vec<Unsettled>> {
-        Snapshot::open(&self.reconciler.pool).await?.unsettled(after, CHUNK as i64).await
     }
 
     /// Parents that nobody has told of, and theirs.
@@ -309,143 +302,10 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
         self.count(self.tally(stored).await?);
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
+}
 
-    /// Leaves alone what is settled, under the epoch that this was found out in.
-    async fn freeze(&mut self, epoch: Epoch) -> Result<(), ReconcileError> {
-        if self.job.reach() <= Reach::Unfinished {
-            return Ok(());
-        }
-        let bound = |span: std::time::Duration| Duration::try_from(span).unwrap_or(Duration::MAX);
-        let settled_after = bound(self.reconciler.settings.settled_after);
-        let given_up_after = bound(self.reconciler.settings.cold_window);
-        let metadata = json!({ "source": self.job.name() }).to_string();
-        let mut after = String::new();
-        loop {
-            let chunk = self.unsettled(&after).await?;
-            let Some(last) = chunk.last() else { return Ok(()) };
-            after.clone_from(&last.call_sid);
-            let aged: Vec<&str> = chunk
-                .iter()
-                .filter(|call| call.ended_at.is_some_and(|ended| self.now - ended >= settled_after))
-                .map(|call| call.call_sid.as_str())
-                .collect();
-            let mut connection = self.reconciler.pool.acquire().await?;
-            let streams = load_streams(&mut connection, &aged).await?;
-            drop(connection);
-            let commits = streams.into_iter().filter_map(|(sid, mut state)| {
-                let call: &Call = &state.call;
-                if call.frozen || !call.is_settled(self.now, settled_after, given_up_after) {
-                    return None;
-                }
-                let events = call.decide(CallCommand::Freeze { at: self.now }).ok()?;
-                let events = state.extend(&sid, events, &metadata);
-                let unit = Unit { epoch: Some(epoch), events, ..Unit::default() };
-                Some(self.reconciler.committer.commit(unit))
-            });
-            for committed in join_all(commits).await {
-                match committed {
-                    Ok(()) => self.outcome.frozen += 1,
-                    // Something was told of it just now; the next run looks again.
-                    Err(CommitError::Conflict) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-    }
-
-    /// Stores those that this run has not read before.
-    async fn store_calls(&mut self, calls: Vec<Value>) -> Result<Stored, ReconcileError> {
-        let (mut readings, mut sids) = (Vec::with_capacity(calls.len()), Vec::with_capacity(calls.len()));
-        for payload in calls {
-            let read = resource::Call::try_from(&payload);
-            let (sid, digest) = match &read {
-                Ok(call) => (call.sid.as_str().to_owned(), call.digest()),
-                // The worker reads it again and says what is wrong with it, for people to see.
-                Err(_) => (text(&payload, "sid"), digest(&payload)),
-            };
-            if let Ok(sid) = CallSid::try_new(&sid)
-                && !self.seen.insert(number(&sid))
-            {
-                continue;
-            }
-            self.outcome.total += 1;
-            if let Ok(call) = read {
-                self.note(call);
-            }
-            sids.push(sid.clone());
-            readings.push(Reading {
-                job: self.job.name(),
-                resource: Resource::Call,
-                call_sid: Some(sid),
-                recording_sid: None,
-                digest,
-                payload,
-                read_at: self.now,
-            });
-        }
-        self.store(readings, sids).await
-    }
-
-    /// What a call says of the cursor and of its parent.
-    fn note(&mut self, call: resource::Call) {
-        self.cursor.last_updated_at = self.cursor.last_updated_at.max(call.date_updated);
-        if call.start_time > self.newest {
-            self.newest = call.start_time;
-            self.cursor.last_call_sid = Some(call.sid.as_str().to_owned());
-        }
-        if let Some(parent) = call.parent_call_sid {
-            let age = call.start_time.or(call.date_created).map(|at| self.now - at);
-            *self.parents.entry(parent).or_default() |= age.is_some_and(|age| age >= MAY_BE_NEW);
-        }
-    }
-
-    fn recording(&self, payload: Value) -> (String, Reading) {
-        let (sid, digest) = match resource::Recording::try_from(&payload) {
-            Ok(recording) => (recording.sid.as_str().to_owned(), recording.digest()),
-            Err(_) => (text(&payload, "sid"), digest(&payload)),
-        };
-        let reading = Reading {
-            job: self.job.name(),
-            resource: Resource::Recording,
-            call_sid: Some(text(&payload, "call_sid")).filter(|sid| !sid.is_empty()),
-            recording_sid: Some(sid.clone()),
-            digest,
-            payload,
-            read_at: self.now,
-        };
-        (sid, reading)
-    }
-
-    fn missing(&self, sid: &CallSid) -> Reading {
-        Reading {
-            job: self.job.name(),
-            resource: Resource::MissingCall,
-            call_sid: Some(sid.as_str().to_owned()),
-            recording_sid: None,
-            digest: "20404".to_owned(),
-            payload: json!({ "sid": sid, "status": 404, "code": 20404 }),
-            read_at: self.now,
-        }
-    }
-
-    async fn store(&self, readings: Vec<Reading>, calls: Vec<String>) -> Result<Stored, ReconcileError> {
-        let rows = inbox::store(&self.reconciler.pool, readings).await?;
-        if !rows.is_empty() {
-            (self.reconciler.stored)();
-        }
-        Ok(Stored { rows, calls })
-    }
-
-    /// Waits until what was stored is decided: so live webhooks never wait behind more than one page.
-    fn tally(&self, stored: Stored) -> impl Future<Output = Result<Tally, ReconcileError>> + use<T> {
-        let (reconciler, shown) = (self.reconciler.clone(), self.job.tells_what_is_hidden());
-        async move { reconciler.tally(stored, shown).await }
-    }
-
-    fn count(&mut self, tally: Tally) {
-        tally.add_to(&mut self.outcome);
-        (self.tell)(&self.outcome);
-    }
+fn chunk_after(call_sid: &str) -> After<'_> {
+    After { call_sid, limit: CHUNK as i64 }
 }
 
 /// Twilio itself says that it has no such call; a proxy's 404 does not count.
@@ -456,13 +316,4 @@ fn is_unknown(error: &ClientError) -> bool {
 /// A SID is 128 bits in hexadecimal digits.
 fn number(sid: &CallSid) -> u128 {
     u128::from_str_radix(&sid.as_str()[2..], 16).unwrap_or_default()
-}
-
-/// Of what cannot be read: all of it.
-fn digest(payload: &Value) -> String {
-    format!("{:x}", Sha256::digest(payload.to_string()))
-}
-
-fn text(resource: &Value, name: &str) -> String {
-    resource.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -185,12 +185,16 @@ impl TryFrom<&Value> for Recording {
 
     fn try_from(value: &Value) -> Result<Self, Misread> {
         let fields = Fields { value, resource: "a recording" };
+        let sid = fields.required("sid", RecordingSid::try_new)?;
         let url = match fields.text("media_url")? {
             Some(url) => Some(url),
-            None => fields.text("uri")?.map(|uri| format!("{HOST}{}", uri.trim_end_matches(".json"))),
+            // As in a webhook, so that it is one recording whoever told of it: a call's own list does not say.
+            None => fields
+                .text("account_sid")?
+                .map(|account| format!("{HOST}/2010-04-01/Accounts/{account}/Recordings/{sid}")),
         };
         Ok(Self {
-            sid: fields.required("sid", RecordingSid::try_new)?,
+            sid,
             call_sid: fields.sid("call_sid", CallSid::try_new)?,
             status: fields.recording_status()?,
             url,
