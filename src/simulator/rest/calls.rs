@@ -61,7 +61,6 @@ struct CallResource {
     group_sid: Option<String>,
     queue_time: String,
     trunk_sid: Option<String>,
-    annotation: Option<String>,
     api_version: &'static str,
     uri: String,
     subresource_uris: Map<String, Value>,
@@ -96,7 +95,6 @@ impl CallResource {
             group_sid: None,
             queue_time: "0".to_owned(),
             trunk_sid: None,
-            annotation: None,
             api_version: VERSION,
             subresource_uris: SUBRESOURCES
                 .iter()
