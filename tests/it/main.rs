@@ -13,6 +13,7 @@ mod architecture;
 mod binary;
 mod calls;
 mod chaos;
+mod contract;
 mod history;
 mod ingest;
 mod lease;
