@@ -160,7 +160,7 @@ fn a_digest_does_not_change_with_a_new_callbook() {
     );
     assert_eq!(
         Recording::try_from(&recording()).unwrap().digest(),
-        "0ba96c98986329f0c1228ce07bdea432b90c52cbf0ca49deb75e769f1d514ddc"
+        "b1d8bcc871ff9bc7e6a4dd07ae914700a56b7b7619017c59351c5a4fb2722c15"
     );
 }
 
@@ -168,6 +168,7 @@ fn a_digest_does_not_change_with_a_new_callbook() {
 fn recording() -> Value {
     json!({
         "sid": RECORDING,
+        "account_sid": "AC1",
         "call_sid": CALL,
         "conference_sid": null,
         "status": "completed",
@@ -178,8 +179,8 @@ fn recording() -> Value {
         "price": "-0.00250",
         "start_time": "Fri, 20 Aug 2010 01:13:45 +0000",
         "date_created": "Fri, 20 Aug 2010 01:13:46 +0000",
-        "media_url": "https://api.twilio.com/2010-04-01/Accounts/AC/Recordings/RE",
-        "uri": "/2010-04-01/Accounts/AC/Recordings/RE.json",
+        "media_url": format!("https://api.twilio.com/2010-04-01/Accounts/AC1/Recordings/{RECORDING}"),
+        "uri": format!("/2010-04-01/Accounts/AC1/Recordings/{RECORDING}.json"),
     })
 }
 
@@ -188,8 +189,9 @@ fn a_recording_is_the_same_in_the_accounts_list_and_in_the_calls_list() {
     let read = Recording::try_from(&recording()).unwrap();
     assert_eq!((read.duration, read.channels, read.status), (Some(12), Some(2), RecordingStatus::Completed));
     assert_eq!(read.start_time, Some(datetime!(2010-08-20 01:13:45 UTC)));
-    // There a price is a number and `media_url` is missing.
-    let of_call = with(recording(), json!({ "price": -0.0025, "media_url": null }));
+    // There a price is a number, `media_url` is missing and the recording's own address is below the call's.
+    let uri = format!("/2010-04-01/Accounts/AC1/Calls/{CALL}/Recordings/{RECORDING}.json");
+    let of_call = with(recording(), json!({ "price": -0.0025, "media_url": null, "uri": uri }));
     let of_call = Recording::try_from(&of_call).unwrap();
     assert_eq!(of_call, read);
     assert_eq!(of_call.digest(), read.digest());
