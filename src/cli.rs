@@ -10,8 +10,9 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use clap::{Parser, Subcommand};
+use domain::direction::Lines;
 use domain::sid::CallSid;
 use indicatif::{ProgressBar, ProgressStyle};
 use percent_encoding::percent_decode_str;
@@ -123,8 +124,16 @@ async fn simulate(config: &Config, args: SimulateArgs) -> anyhow::Result<ExitCod
 
 async fn reclassify(config: &Config) -> anyhow::Result<ExitCode> {
     let done = with_database(config, async |pool, _| {
+        let lines = match &config.owned_numbers[..] {
+            [] => Lines::new(crate::reconcile::owned_numbers(&pool).await?, &config.sip_domain),
+            _ => app::lines(config),
+        };
+        ensure!(
+            lines.has_numbers(),
+            "OWNED_PHONE_NUMBERS is not set, and none were learnt from Twilio yet; set it, or start callbook first"
+        );
         let progress = Progress::new("calls judged");
-        let done = reclassify::reclassify(&pool, &app::lines(config), |done| {
+        let done = reclassify::reclassify(&pool, &lines, |done| {
             progress.show(done.judged, done.calls, &format!("{} changed", done.changed));
         })
         .await?;

@@ -72,18 +72,23 @@ impl Engine {
         Self { pool, ids, progress, lease, reconciler, wakeup, tasks }
     }
 
-    /// Asks Twilio by itself from now on, while it holds the worker lease. Lines that nobody configured are learnt.
+    /// Asks Twilio by itself from now on, while it holds the worker lease. Lines that nobody configured are learnt
+    /// first: what is judged without them stays so.
     pub fn reconcile(&mut self, routing: watch::Sender<Routing>) {
         let Some(reconciler) = self.reconciler.clone() else { return };
-        if routing.borrow().caller_id.is_none() {
+        let configured = routing.borrow().caller_id.is_some();
+        let (known, mut lines_known) = watch::channel(configured);
+        if !configured {
             let reconciler = reconciler.clone();
             self.tasks.spawn(async move {
-                reconciler.learn_numbers(routing).await;
+                reconciler.learn_numbers(routing, known).await;
                 "the learning of owned numbers"
             });
         }
         let held = self.lease.held();
         self.tasks.spawn(async move {
+            // Where they are configured nobody is left to say so, and nobody need.
+            let _ = lines_known.wait_for(|known| *known).await;
             reconciler.run(held).await;
             "what asks Twilio"
         });

@@ -7,6 +7,7 @@
 
 mod exclusive;
 mod job;
+mod list;
 mod numbers;
 mod outcome;
 mod run;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 
 pub use self::exclusive::Running;
 pub use self::job::Job;
+pub use self::numbers::remembered as owned_numbers;
 pub use self::outcome::Outcome;
 pub use self::state::failing;
 pub use self::window::{Window, WindowError};
@@ -152,7 +154,7 @@ impl Reconciler {
                 }
             }
             Err(error) => {
-                if let Err(lost) = state::failed(&self.pool, job, error, self.clock.now()).await {
+                if let Err(lost) = state::failed(&self.pool, job.name(), error, self.clock.now()).await {
                     tracing::warn!(error = chain(&lost), "why {job} failed could not be kept");
                 }
             }

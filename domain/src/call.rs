@@ -113,7 +113,14 @@ impl Call {
 
         let mut ready = Facts::default();
         for (sid, recording) in std::mem::take(&mut new.recordings) {
-            let bucket = if recording.status == RecordingStatus::Completed { &mut ready } else { &mut new };
+            // It becomes ready once; what is told of it later is a detail.
+            let was_ready = self
+                .facts
+                .recordings
+                .get(&sid)
+                .is_some_and(|known| known.status == RecordingStatus::Completed);
+            let is_news = recording.status == RecordingStatus::Completed && !was_ready;
+            let bucket = if is_news { &mut ready } else { &mut new };
             bucket.recordings.insert(sid, recording);
         }
         let mut events = Vec::new();

@@ -26,6 +26,11 @@ impl Lines {
         Self { numbers: numbers.into_iter().collect(), sip_host: without_region(sip_domain) }
     }
 
+    /// Without a number of ours, Twilio's own direction decides most calls.
+    pub fn has_numbers(&self) -> bool {
+        !self.numbers.is_empty()
+    }
+
     fn side(&self, identity: &Identity) -> Side {
         match identity {
             Identity::Nobody | Identity::Malformed => Side::Unknown,

@@ -15,7 +15,7 @@ use crate::reconcile::{Job, Outcome, ReconcileError, SyncError};
 
 /// Days that the scorecard tells of, where the caller does not say, and at most.
 const DEFAULT_DAYS: i64 = 7;
-const MOST_DAYS: i64 = 400;
+const MOST_DAYS: i64 = 31;
 
 /// `POST /api/sync/today`: the calls of the last 3 days, the newest 500.
 pub async fn today(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
@@ -30,7 +30,7 @@ pub async fn recent(State(state): State<AppState>) -> Result<Json<Value>, ApiErr
 /// `GET /api/sync/scorecard?days=`: which facts webhooks told of first, and which had to be asked for.
 pub async fn scorecard(State(state): State<AppState>, uri: Uri) -> Result<Json<Scorecard>, ApiError> {
     let days =
-        whole_number(&uri, "days", DEFAULT_DAYS, 1..=MOST_DAYS, "a whole number of days from 1 to 400")?;
+        whole_number(&uri, "days", DEFAULT_DAYS, 1..=MOST_DAYS, "a whole number of days from 1 to 31")?;
     let mut snapshot: Snapshot = open(&state).await?;
     let now = time::OffsetDateTime::now_utc();
     scorecard::scorecard(&mut snapshot, days, now).await.map(Json).map_err(unreadable)

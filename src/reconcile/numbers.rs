@@ -7,14 +7,15 @@ use domain::phone::PhoneNumber;
 use projections::chain;
 use sqlx::PgPool;
 use sqlx::types::Json;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use super::list::List;
+use super::state::{self, OWNED_NUMBERS};
 use super::{ReconcileError, Reconciler};
 use crate::twilio::resource::IncomingNumber;
 use crate::twilio::routing::Routing;
 
-/// Its row in `sync_state`.
-const NAME: &str = "owned_numbers";
 /// How often they are looked up: a number may be bought.
 const EVERY: Duration = Duration::from_secs(3_600);
 /// How long after a failure.
@@ -22,11 +23,14 @@ const AGAIN: Duration = Duration::from_secs(15);
 
 impl Reconciler {
     /// Keeps the lines of `routing` as Twilio has them; first as they were the last time, so that a start while Twilio
-    /// cannot be reached judges calls as before.
-    pub async fn learn_numbers(self, routing: watch::Sender<Routing>) {
+    /// cannot be reached judges calls as before. Says so in `known` when there is something to judge by.
+    pub async fn learn_numbers(self, routing: watch::Sender<Routing>, known: watch::Sender<bool>) {
         let mut said = String::new();
         match remembered(&self.pool).await {
-            Ok(numbers) => take(&routing, numbers),
+            Ok(numbers) => {
+                known.send_if_modified(|known| !numbers.is_empty() && !std::mem::replace(known, true));
+                take(&routing, numbers);
+            }
             Err(error) => {
                 tracing::warn!(error = chain(&error), "the owned numbers of last time cannot be read")
             }
@@ -41,16 +45,25 @@ impl Reconciler {
                         );
                     }
                     take(&routing, numbers);
+                    known.send_replace(true);
                     EVERY
                 }
                 Err(error) => {
-                    let error = chain(&error);
-                    if error != said {
+                    let said_now = chain(&error);
+                    if said_now != said {
                         tracing::error!(
-                            error,
+                            error = said_now,
                             "OWNED_PHONE_NUMBERS is not set, and Twilio does not tell them"
                         );
-                        said = error;
+                        said = said_now;
+                    }
+                    if let Err(lost) =
+                        state::failed(&self.pool, OWNED_NUMBERS, &error, self.clock.now()).await
+                    {
+                        tracing::warn!(
+                            error = chain(&lost),
+                            "why the numbers are not known could not be kept"
+                        );
                     }
                     AGAIN
                 }
@@ -67,24 +80,24 @@ impl Reconciler {
 
     /// Asks Twilio, and keeps what it says.
     async fn look_up_numbers(&self) -> Result<Vec<PhoneNumber>, ReconcileError> {
-        let mut page = self.client.incoming_numbers().await?;
+        let mut list = List::of("numbers", &self.client, self.client.incoming_numbers().await?);
         let mut numbers = BTreeSet::new();
-        loop {
-            for resource in &page.resources {
+        while let Some(resources) = list.next().await? {
+            for resource in &resources {
                 let number = IncomingNumber::try_from(resource).ok().map(|number| number.phone_number);
                 match number.and_then(|number| PhoneNumber::try_new(&number).ok()) {
                     Some(number) => drop(numbers.insert(number)),
                     None => tracing::warn!("the account has a number that is none, and it is left out"),
                 }
             }
-            match page.next {
-                Some(next) => page = self.client.next(&next).await?,
-                None => break,
-            }
         }
-        let numbers: Vec<PhoneNumber> = numbers.into_iter().collect();
-        remember(&self.pool, &numbers).await?;
-        Ok(numbers)
+        // In the order in which they were learnt: the first is what customers see, also after a restart.
+        let mut owned = remembered(&self.pool).await?;
+        owned.retain(|number| numbers.contains(number));
+        numbers.retain(|number| !owned.contains(number));
+        owned.extend(numbers);
+        remember(&self.pool, &owned, self.clock.now()).await?;
+        Ok(owned)
     }
 }
 
@@ -104,26 +117,28 @@ fn take(routing: &watch::Sender<Routing>, numbers: Vec<PhoneNumber>) {
     }
 }
 
-async fn remembered(pool: &PgPool) -> sqlx::Result<Vec<PhoneNumber>> {
+/// Those that were learnt the last time, the caller id of calls out first.
+pub async fn remembered(pool: &PgPool) -> sqlx::Result<Vec<PhoneNumber>> {
     let kept: Option<Json<Vec<String>>> =
         sqlx::query_scalar("select cursor -> 'numbers' from sync_state where job_name = $1")
-            .bind(NAME)
+            .bind(OWNED_NUMBERS)
             .fetch_optional(pool)
             .await?;
     let kept = kept.map(|Json(numbers)| numbers).unwrap_or_default();
     Ok(kept.iter().filter_map(|number| PhoneNumber::try_new(number).ok()).collect())
 }
 
-async fn remember(pool: &PgPool, numbers: &[PhoneNumber]) -> sqlx::Result<()> {
+async fn remember(pool: &PgPool, numbers: &[PhoneNumber], now: OffsetDateTime) -> sqlx::Result<()> {
     let numbers: Vec<&str> = numbers.iter().map(PhoneNumber::as_str).collect();
     sqlx::query(
         "insert into sync_state (job_name, cursor, last_success_at, updated_at)
-         values ($1, jsonb_build_object('numbers', $2::text[]), clock_timestamp(), clock_timestamp())
+         values ($1, jsonb_build_object('numbers', $2::text[]), $3, $3)
          on conflict (job_name) do update
             set cursor = excluded.cursor, last_success_at = excluded.last_success_at, updated_at = excluded.updated_at",
     )
-    .bind(NAME)
+    .bind(OWNED_NUMBERS)
     .bind(numbers)
+    .bind(now)
     .execute(pool)
     .await
     .map(drop)

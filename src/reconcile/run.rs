@@ -12,6 +12,7 @@ use projections::unsettled::After;
 use time::{Duration, OffsetDateTime};
 
 use super::job::Reach;
+use super::list::List;
 use super::outcome::Outcome;
 use super::state::{self, Cursor};
 use super::window::Window;
@@ -23,8 +24,6 @@ use crate::twilio::client::{CallFilter, ClientError, Page, RecordingFilter};
 const CLOCKS_AGREE: Duration = Duration::MINUTE;
 /// Resources a page. Twilio gives a thousand at most.
 const PAGE: u16 = 200;
-/// Pages in a row that may hold nothing new, because new calls shift what was read to the next page.
-const STALE_PAGES: u32 = 3;
 /// Calls that are looked at, and asked for, together.
 const CHUNK: usize = 500;
 /// Twilio's resources are eventually consistent (contract section 4.1): a call that is younger may not be there yet.
@@ -37,7 +36,7 @@ pub(super) async fn run(
     tell: &impl Fn(&Outcome),
 ) -> Result<(Outcome, Cursor), ReconcileError> {
     let known = state::load(&reconciler.pool, job).await?.map(|(cursor, _)| cursor).unwrap_or_default();
-    let mut off = reconciler.clock_is_off();
+    let off = reconciler.clock_is_off();
     let mut run = Run {
         reconciler,
         job,
@@ -50,29 +49,28 @@ pub(super) async fn run(
         parents: BTreeMap::new(),
     };
     let read_until = run.cursor.until;
-    let window = loop {
-        let window = job.window(run.now, read_until, &reconciler.settings);
-        run.read_window(&window).await?;
-        // The answers have Twilio's time: with a clock that is off it was another hour that was asked for.
-        let off_by = reconciler.clock_is_off();
-        if (off_by - off).abs() < CLOCKS_AGREE {
-            break window;
-        }
+    let mut window = job.window(run.now, read_until, &reconciler.settings);
+    run.read_window(&window).await?;
+    // The answers have Twilio's time: with a clock that is off it was another hour that was asked for.
+    let off_by = reconciler.clock_is_off();
+    if (off_by - off).abs() >= CLOCKS_AGREE {
         tracing::warn!(
             clock.behind_seconds = off_by.whole_seconds(),
             "this machine's clock is {}s behind Twilio's; set it right. Until then Twilio's is gone by",
             off_by.whole_seconds()
         );
-        off = off_by;
-        run.now = reconciler.clock.now() + off;
-    };
+        run.now = reconciler.clock.now() + off_by;
+        window = job.window(run.now, read_until, &reconciler.settings);
+        run.read_window(&window).await?;
+    }
     (run.cursor.from, run.cursor.until) = (Some(window.from), Some(window.before));
     run.read_recordings(&window).await?;
-    run.read_unsettled().await?;
-    run.read_parents().await?;
+    // Before what is not settled is asked for: what is too old for more to come need not be.
     if let Some(epoch) = epoch {
         run.freeze(epoch).await?;
     }
+    run.read_unsettled().await?;
+    run.read_parents().await?;
     Ok((run.outcome, run.cursor))
 }
 
@@ -131,31 +129,23 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
 
     async fn read_calls(&mut self, filter: &CallFilter) -> Result<(), ReconcileError> {
         let client = &self.reconciler.client;
-        let mut page = client.calls(filter).await?;
-        let mut stale = 0;
-        loop {
-            let left = self.job.limit().map(|limit| limit.saturating_sub(self.seen.len()));
-            let (came, known) = (page.resources.len(), self.seen.len());
-            page.resources.truncate(left.unwrap_or(usize::MAX));
-            let stored = self.store_calls(page.resources).await?;
-            let next = page.next.filter(|_| left.is_none_or(|left| left > came));
+        let mut list = List::of("calls", client, client.calls(filter).await?);
+        let mut coming = list.next().await?;
+        while let Some(mut calls) = coming {
+            let left = self.job.limit().map_or(usize::MAX, |limit| limit.saturating_sub(self.seen.len()));
+            let is_enough = calls.len() >= left;
+            calls.truncate(left);
+            let stored = self.store_calls(calls).await?;
             // While what was read is decided, the next page comes.
-            let (tally, coming) = futures::join!(self.tally(stored), async {
-                match &next {
-                    Some(next) => client.next(next).await.map(Some),
-                    None => Ok(None),
-                }
+            let (tally, next) = futures::join!(self.tally(stored), async {
+                if is_enough { Ok(None) } else { list.next().await }
             });
             self.count(tally?);
-            stale = if came > 0 && self.seen.len() == known { stale + 1 } else { 0 };
-            if stale > STALE_PAGES {
-                return Err(ReconcileError::PagesRepeat { what: "calls" });
-            }
-            match coming? {
-                Some(next) => page = next,
-                None => return Ok(()),
-            }
+            coming = next?;
         }
+        let seen = &self.seen;
+        self.parents.retain(|sid, _| !seen.contains(&number(sid)));
+        Ok(())
     }
 
     /// Recordings by when they were made: their calls may be older.
@@ -169,30 +159,14 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
         Ok(())
     }
 
-    async fn read_recording_pages(&mut self, mut page: Page) -> Result<(), ReconcileError> {
-        let mut seen = HashSet::new();
-        let mut stale = 0;
-        loop {
-            let (came, known) = (page.resources.len(), seen.len());
-            let mut readings = Vec::with_capacity(came);
-            for payload in page.resources {
-                let (sid, reading) = self.recording(payload);
-                if seen.insert(sid) {
-                    readings.push(reading);
-                }
-            }
+    async fn read_recording_pages(&mut self, first: Page) -> Result<(), ReconcileError> {
+        let mut list = List::of("recordings", &self.reconciler.client, first);
+        while let Some(recordings) = list.next().await? {
+            let readings = recordings.into_iter().map(|payload| self.recording(payload)).collect();
             let stored = self.store(readings, Vec::new()).await?;
-            let tally = self.tally(stored).await?;
-            self.count(tally);
-            stale = if came > 0 && seen.len() == known { stale + 1 } else { 0 };
-            if stale > STALE_PAGES {
-                return Err(ReconcileError::PagesRepeat { what: "recordings" });
-            }
-            match page.next {
-                Some(next) => page = self.reconciler.client.next(&next).await?,
-                None => return Ok(()),
-            }
+            self.count(self.tally(stored).await?);
         }
+        Ok(())
     }
 
     /// Calls of which more is expected and which the window did not bring.
@@ -287,6 +261,11 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
                     if must_be_there {
                         missing.push(self.missing(&sid));
                     }
+                }
+                // One that Twilio does not hand out holds up no other.
+                Err(ClientError::Refused { status: 400 | 403..=499, .. }) => {
+                    tracing::warn!(call.sid = sid.as_str(), "Twilio does not hand out {sid}; it is left out");
+                    self.outcome.skip("not handed out by Twilio");
                 }
                 Err(error) if error.is_credentials() => {
                     failed = Some(error);

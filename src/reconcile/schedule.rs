@@ -1,21 +1,20 @@
-//! When the jobs run by themselves: on the instance that holds the worker lease, one after the other.
+//! When the jobs run by themselves: on the instance that holds the worker lease.
 
-use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Duration;
 
+use futures::future::try_join_all;
 use projections::chain;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::{Job, ReconcileError, Reconciler, SyncError, state};
+use crate::event_store::is_about_the_rows;
 use crate::lease::Epoch;
 
 /// How long after a failure a job is tried again, unless it runs more often anyway.
-const AGAIN: std::time::Duration = std::time::Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(60);
 /// How long to wait after the database failed.
-const PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// A job and when it is due.
-type Due = (OffsetDateTime, Job);
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Reconciler {
     /// Runs the jobs while `lease` has an epoch, until it is dropped.
@@ -40,47 +39,46 @@ impl Reconciler {
 
     /// Returns only where the database fails.
     async fn run_under(&self, epoch: Epoch) -> Result<(), sqlx::Error> {
-        let mut due = self.due().await?;
-        // Whoever wants nothing done by itself does not want that either.
-        if !due.is_empty() && self.is_new_book().await? {
+        let jobs = Job::SCHEDULED.into_iter().filter_map(|job| Some((job, job.every(&self.settings)?)));
+        let jobs: Vec<(Job, Duration)> = jobs.collect();
+        if jobs.is_empty() {
+            return std::future::pending().await;
+        }
+        if self.is_new_book().await? {
             self.sync_initially().await;
         }
-        let mut said: HashMap<&str, String> = HashMap::new();
+        // Side by side: a cold run over many days does not put off what happens now.
+        let running = jobs.into_iter().map(|(job, every)| self.repeat(job, every, epoch));
+        try_join_all(running).await.map(drop)
+    }
+
+    /// Does a job as often as is configured since it last succeeded; at once if it never has.
+    async fn repeat(&self, job: Job, every: Duration, epoch: Epoch) -> Result<Infallible, sqlx::Error> {
+        let now = self.clock.now();
+        // A clock that was ahead must not put it off for long.
+        let last = state::load(&self.pool, job).await?.map(|(_, at)| at.min(now));
+        let mut due = last.map_or(now, |last| last + every);
+        let mut said = String::new();
         loop {
-            due.sort_by_key(|(at, _)| *at);
-            let Some((at, job)) = due.first_mut() else { return std::future::pending().await };
-            self.clock.sleep_until(*at).await;
-            let Some(every) = job.every(&self.settings) else { continue };
-            let wait = match self.perform(*job, Some(epoch), |_| {}).await {
+            self.clock.sleep_until(due).await;
+            let wait = match self.perform(job, Some(epoch), |_| {}).await {
                 Ok(_) => {
-                    said.remove(job.name());
+                    said.clear();
                     every
                 }
-                Err(ReconcileError::Database(error)) => return Err(error),
+                // What the database refuses is no outage.
+                Err(ReconcileError::Database(error)) if !is_about_the_rows(&error) => return Err(error),
                 Err(error) => {
                     let error = chain(&error);
-                    if said.get(job.name()) != Some(&error) {
+                    if error != said {
                         tracing::error!(sync.job = job.name(), error, "{job} has failed and is tried again");
-                        said.insert(job.name(), error);
+                        said = error;
                     }
                     every.min(AGAIN)
                 }
             };
-            *at = self.clock.now() + wait;
+            due = self.clock.now() + wait;
         }
-    }
-
-    /// Each job as often as is configured since it last succeeded; at once if it never has.
-    async fn due(&self) -> sqlx::Result<Vec<Due>> {
-        let now = self.clock.now();
-        let mut due = Vec::new();
-        for job in Job::SCHEDULED {
-            let Some(every) = job.every(&self.settings) else { continue };
-            // A clock that was ahead must not put it off for long.
-            let last = state::load(&self.pool, job).await?.map(|(_, at)| at.min(now));
-            due.push((last.map_or(now, |last| last + every), job));
-        }
-        Ok(due)
     }
 
     /// Nothing has come in yet, and the first sync has not been done.

@@ -8,6 +8,9 @@ use time::OffsetDateTime;
 
 use super::{Job, ReconcileError};
 
+/// The row of the numbers that were learnt.
+pub(super) const OWNED_NUMBERS: &str = "owned_numbers";
+
 /// How far a job has come. It moves only when everything up to there was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
@@ -55,7 +58,7 @@ pub(super) async fn succeeded(
 /// Leaves the cursor where it is.
 pub(super) async fn failed(
     pool: &PgPool,
-    job: Job,
+    name: &str,
     error: &ReconcileError,
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
@@ -65,7 +68,7 @@ pub(super) async fn failed(
             set last_error_at = excluded.last_error_at, last_error = excluded.last_error,
                 updated_at = excluded.updated_at",
     )
-    .bind(job.name())
+    .bind(name)
     .bind(now)
     .bind(chain(error))
     .execute(pool)
@@ -73,15 +76,16 @@ pub(super) async fn failed(
     .map(drop)
 }
 
-/// The jobs that run by themselves and failed the last time, within a day, and why.
+/// What is done without anybody asking and failed the last time, within a day, and why.
 pub async fn failing(pool: &PgPool) -> sqlx::Result<Vec<(String, String)>> {
     sqlx::query_as(
         "select job_name, last_error from sync_state
-          where last_error_at > coalesce(last_success_at, '-infinity') and last_error is not null
+          where last_error_at > coalesce(least(last_success_at, clock_timestamp()), '-infinity')
+            and last_error is not null
             and last_error_at > clock_timestamp() - interval '1 day' and job_name = any($1)
           order by job_name",
     )
-    .bind(Job::SCHEDULED.map(Job::name))
+    .bind(Job::SCHEDULED.map(Job::name).into_iter().chain([OWNED_NUMBERS]).collect::<Vec<_>>())
     .fetch_all(pool)
     .await
 }

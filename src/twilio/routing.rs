@@ -20,9 +20,11 @@ pub struct Routing {
 }
 
 impl Routing {
-    /// Takes these numbers for ours, the first as the caller id of calls out. False if it knows them.
+    /// Takes these numbers for ours. What customers see when we call stays for as long as it is ours, else it is the
+    /// first. False if it knows them.
     pub fn own(&mut self, numbers: Vec<PhoneNumber>) -> bool {
-        let caller_id = numbers.first().map(PhoneNumber::to_string);
+        let kept = numbers.iter().find(|number| Some(number.as_str()) == self.caller_id.as_deref());
+        let caller_id = kept.or(numbers.first()).map(PhoneNumber::to_string);
         let lines = Lines::new(numbers, &self.sip_domain);
         let changed = lines != self.lines || caller_id != self.caller_id;
         (self.lines, self.caller_id) = (lines, caller_id);

@@ -227,8 +227,8 @@ impl ReportResource {
 }
 
 impl GiveUp {
-    /// Of what is known, how it must have ended: by whatever its last report was, and at that time. Any report
-    /// that still comes is believed over this.
+    /// Of what is known, how it must have ended: by whatever its last report was, and at that time. Any
+    /// report of an end that still comes is believed over this.
     pub(super) fn facts(self, known: &Facts) -> Facts {
         let end_reason = Some(self.reason);
         let status = known.status.map(|report| report.status);

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 
-use super::row::{self, Row};
+use super::row::{self, Known, Row};
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ pub struct Reading {
     pub read_at: OffsetDateTime,
 }
 
-/// Stores readings in one statement; gives the ids of those that say something new. Parents come first, so that a
+/// Stores readings in one statement; gives the ids of those that say something new, or were given up before. Parents come first, so that a
 /// child is decided after them (seed 001, "Parent-First Processing").
 pub async fn store(pool: &PgPool, mut readings: Vec<Reading>) -> sqlx::Result<Vec<i64>> {
     if readings.is_empty() {
@@ -61,7 +61,7 @@ pub async fn store(pool: &PgPool, mut readings: Vec<Reading>) -> sqlx::Result<Ve
     readings.iter_mut().for_each(|reading| without_nul(&mut reading.payload));
     let rows: Vec<Row> = readings.into_iter().map(Row::of_reading).collect();
     let mut connection = pool.acquire().await?;
-    row::insert(&mut connection, &rows).await
+    row::insert(&mut connection, &rows, Known::Revives).await
 }
 
 fn is_child(call: &Value) -> bool {
@@ -73,7 +73,27 @@ fn without_nul(value: &mut Value) {
     match value {
         Value::String(text) if text.contains('\0') => *text = text.replace('\0', "\u{FFFD}"),
         Value::Array(values) => values.iter_mut().for_each(without_nul),
-        Value::Object(fields) => fields.values_mut().for_each(without_nul),
+        Value::Object(fields) => {
+            if fields.keys().any(|name| name.contains('\0')) {
+                let named = std::mem::take(fields).into_iter();
+                fields.extend(named.map(|(name, value)| (name.replace('\0', "\u{FFFD}"), value)));
+            }
+            fields.values_mut().for_each(without_nul);
+        }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_jsonb_cannot_hold_is_replaced_wherever_it_stands() {
+        let mut value = json!({ "a\u{0}": ["b\u{0}", { "c": "\u{0}" }], "d": "e" });
+        without_nul(&mut value);
+        assert_eq!(value, json!({ "a\u{FFFD}": ["b\u{FFFD}", { "c": "\u{FFFD}" }], "d": "e" }));
     }
 }

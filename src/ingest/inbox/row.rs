@@ -33,11 +33,7 @@ pub(super) struct Row {
 impl Row {
     pub fn of(delivery: Arc<Delivery>) -> Self {
         let Delivery { endpoint, form, idempotency_token, request_id, received_at } = &*delivery;
-        let sid = |name: &str| {
-            form.get(name)
-                .filter(|sid| !sid.is_empty() && sid.len() <= LONGEST_SID && !sid.contains('\0'))
-                .map(str::to_owned)
-        };
+        let sid = |name: &str| form.get(name).filter(|sid| fits(sid)).map(str::to_owned);
         Self {
             source: endpoint.source(),
             event_type: endpoint.event_type(),
@@ -57,6 +53,8 @@ impl Row {
     pub fn of_reading(reading: Reading) -> Self {
         let Reading { job, resource, call_sid, recording_sid, digest, payload, read_at } = reading;
         let event_type = resource.event_type();
+        let (call_sid, recording_sid) =
+            (call_sid.filter(|sid| fits(sid)), recording_sid.filter(|sid| fits(sid)));
         let sid = recording_sid.as_deref().or(call_sid.as_deref()).unwrap_or_default();
         Self {
             source: job,
@@ -130,22 +128,49 @@ pub(super) fn sort(rows: &mut [Row]) {
     rows.sort_by(|a, b| a.dedupe_key.cmp(&b.dedupe_key));
 }
 
-/// A row that is there already stays as it is.
-const INSERT: &str = "insert into twilio_webhook_inbox
-        (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
-         idempotency_token, error, processing_status, processed_at)
- select row.*, case when row.error is null then 'pending' else 'dead_letter' end,
-        case when row.error is not null then clock_timestamp() end
-   from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[],
-               $7::timestamptz[], $8::text[], $9::text[], $10::text[])
-        as row (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
-                idempotency_token, error)
- on conflict (dedupe_key) do nothing
- returning id";
+/// Whether a column can have it.
+fn fits(sid: &str) -> bool {
+    !sid.is_empty() && sid.len() <= LONGEST_SID && !sid.contains('\0')
+}
 
-/// Returns the ids of the rows that are new, in the order of these.
-pub(super) async fn insert(connection: &mut PgConnection, rows: &[Row]) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_scalar(INSERT)
+/// What becomes of a row that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It stays as it is.
+    Stays,
+    /// One that was given up undecided is tried again: the REST API still says so.
+    Revives,
+}
+
+/// Returns the ids of the rows that wait to be decided because of this, in no order.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    rows: &[Row],
+    known: Known,
+) -> sqlx::Result<Vec<i64>> {
+    let on_conflict = match known {
+        Known::Stays => "do nothing",
+        Known::Revives => {
+            "do update set processing_status = 'pending', retry_count = 0, error = null, processed_at = null,
+                    next_attempt_at = null
+              where twilio_webhook_inbox.processing_status = 'dead_letter'
+                and twilio_webhook_inbox.outcome is null"
+        }
+    };
+    let insert = format!(
+        "insert into twilio_webhook_inbox
+                (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
+                 idempotency_token, error, processing_status, processed_at)
+         select row.*, case when row.error is null then 'pending' else 'dead_letter' end,
+                case when row.error is not null then clock_timestamp() end
+           from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[],
+                       $7::timestamptz[], $8::text[], $9::text[], $10::text[])
+                as row (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
+                        idempotency_token, error)
+         on conflict (dedupe_key) {on_conflict}
+         returning id"
+    );
+    sqlx::query_scalar(&insert)
         .bind(rows.iter().map(|row| row.source).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.event_type).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.call_sid.as_deref()).collect::<Vec<_>>())

@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::row::{self, Row};
+use super::row::{self, Known, Row};
 use super::{DATABASE_PATIENCE, DISK_PATIENCE, Outage};
 use crate::event_store::is_about_the_rows;
 use crate::ingest::spool::{Spool, SpoolError, Status};
@@ -192,7 +192,7 @@ impl Writer {
     async fn insert(&mut self, database: &PgConnectOptions, rows: &[Row]) -> sqlx::Result<()> {
         // Taken out, so that a connection on which something was given up is not used again.
         if let Some(mut connection) = self.connection.take() {
-            match row::insert(&mut connection, rows).await {
+            match row::insert(&mut connection, rows, Known::Stays).await {
                 Err(error) if !is_about_the_rows(&error) => {}
                 result => {
                     self.connection = Some(connection);
@@ -201,7 +201,7 @@ impl Writer {
             }
         }
         let mut connection = PgConnection::connect_with(database).await?;
-        let result = row::insert(&mut connection, rows).await.map(drop);
+        let result = row::insert(&mut connection, rows, Known::Stays).await.map(drop);
         self.connection = Some(connection);
         result
     }

@@ -51,27 +51,26 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
             self.newest = call.start_time;
             self.cursor.last_call_sid = Some(call.sid.as_str().to_owned());
         }
-        if let Some(parent) = call.parent_call_sid {
+        if let Some(parent) = call.parent_call_sid.filter(|parent| !self.seen.contains(&number(parent))) {
             let age = call.start_time.or(call.date_created).map(|at| self.now - at);
             *self.parents.entry(parent).or_default() |= age.is_some_and(|age| age >= MAY_BE_NEW);
         }
     }
 
-    pub(super) fn recording(&self, payload: Value) -> (String, Reading) {
+    pub(super) fn recording(&self, payload: Value) -> Reading {
         let (sid, digest) = match resource::Recording::try_from(&payload) {
             Ok(recording) => (recording.sid.as_str().to_owned(), recording.digest()),
             Err(_) => (text(&payload, "sid"), digest(&payload)),
         };
-        let reading = Reading {
+        Reading {
             job: self.job.name(),
             resource: Resource::Recording,
             call_sid: Some(text(&payload, "call_sid")).filter(|sid| !sid.is_empty()),
-            recording_sid: Some(sid.clone()),
+            recording_sid: Some(sid),
             digest,
             payload,
             read_at: self.now,
-        };
-        (sid, reading)
+        }
     }
 
     pub(super) fn missing(&self, sid: &CallSid) -> Reading {

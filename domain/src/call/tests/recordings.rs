@@ -76,3 +76,14 @@ fn a_dial_action_may_mention_a_recording_that_is_not_ready() {
     assert_eq!(history.types(), ["call.created", "call.dial_completed"]);
     assert_eq!(recorded(&history), Some(RecordingStatus::Processing));
 }
+
+#[test]
+fn a_recording_is_ready_once_and_what_is_told_of_it_later_is_a_detail() {
+    let ready = report_recording(RecordingStatus::Completed);
+    let told_more = ReportRecording {
+        recording: Recording { track: Some("both".to_owned()), ..recording(RecordingStatus::Completed) },
+        ..ready.clone()
+    };
+    let history = after(completed()).and(ready).and(told_more);
+    assert_eq!(history.types(), ["call.created", "recording.ready", "call.details_reconciled"]);
+}
