@@ -8,6 +8,7 @@ mod error;
 mod list;
 mod media;
 mod pace;
+mod pages;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -24,6 +25,7 @@ pub use error::ClientError;
 pub use list::{CallFilter, NextPage, Page, RecordingFilter};
 pub use media::{Media, MediaFormat};
 pub use pace::Pace;
+pub use pages::Pages;
 
 use create::Created;
 use list::List;
@@ -95,14 +97,22 @@ impl Client {
         self.first_page(List::IncomingPhoneNumbers, "/IncomingPhoneNumbers.json", query).await
     }
 
-    /// The page that an earlier one named. New resources shift pages, so that one may come twice: whoever reads
-    /// several tells them apart by SID.
+    /// The page that an earlier one named; [`Client::pages`] goes through a whole list.
     pub async fn next(&self, next: &NextPage) -> Result<Page, ClientError> {
+        self.page(next, |further| further == next).await
+    }
+
+    /// A page that leads back is asked for again: the next answer may lead on.
+    async fn page(
+        &self,
+        next: &NextPage,
+        leads_back: impl Fn(&NextPage) -> bool,
+    ) -> Result<Page, ClientError> {
         let ask = Ask::get(next.uri.clone());
         let url = self.transport.url(&ask)?;
         for _ in 0..self.transport.pace.tries {
             let page = next.list.page(self.transport.ask(&ask, &url).await?, &ask)?;
-            if page.next.as_ref() != Some(next) {
+            if !page.next.as_ref().is_some_and(&leads_back) {
                 return Ok(page);
             }
         }

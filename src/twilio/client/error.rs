@@ -56,8 +56,10 @@ pub enum ClientError {
     },
     #[error("Twilio's list goes on at another place than {base_url}; credentials are not sent there")]
     PageElsewhere { base_url: String },
-    #[error("Twilio's list goes round: a page of {path} names itself as the next; try again later")]
+    #[error("Twilio's list goes round: a page of {path} leads back to one that was read; try again later")]
     PageRepeats { path: String },
+    #[error("Twilio's list {path} has not ended after {pages} pages; ask for a shorter time")]
+    PagesEndless { path: String, pages: usize },
 }
 
 /// Error codes of an account that is closed or suspended.

@@ -1,6 +1,7 @@
 mod creating;
 mod fake;
 mod media;
+mod pages;
 
 use std::time::Duration;
 
