@@ -16,6 +16,7 @@ mod state;
 mod tally;
 mod window;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,13 +29,15 @@ pub use self::exclusive::Running;
 pub use self::job::Job;
 pub use self::numbers::remembered as owned_numbers;
 pub use self::outcome::Outcome;
-pub use self::state::failing;
 pub use self::window::{Window, WindowError};
 use crate::clock::Clock;
 use crate::config;
 use crate::event_store::{CommitError, Committer, LoadError};
 use crate::lease::Epoch;
 use crate::twilio::client::{Client, ClientError};
+
+/// How long a run may take, beyond twice the time between two, before somebody should know.
+const LATE: time::Duration = time::Duration::minutes(5);
 
 /// Asks Twilio what webhooks missed. Cheap to clone.
 #[derive(Clone)]
@@ -110,8 +113,25 @@ impl Reconciler {
         Self { pool, client, clock, settings: jobs, requests_at_once, committer, progress, stored }
     }
 
-    pub fn clock(&self) -> &Clock {
-        &self.clock
+    /// What is wrong with what is done without anybody asking, a sentence each: what failed the last time, and what has
+    /// not succeeded for much longer than it should take.
+    pub async fn troubles(&self) -> sqlx::Result<Vec<String>> {
+        let jobs =
+            Job::SCHEDULED.into_iter().filter_map(|job| Some((job.name(), job.every(&self.settings)?)));
+        let every: HashMap<&str, std::time::Duration> = jobs.collect();
+        let names: Vec<&str> =
+            every.keys().copied().chain([state::OWNED_NUMBERS, Job::Initial.name()]).collect();
+        let now = self.clock.now();
+        let troubles = state::standing(&self.pool, &names).await?.into_iter().filter_map(|standing| {
+            let name = standing.name.as_str();
+            if let Some(error) = standing.last_error {
+                return Some(format!("{name} has failed: {error}"));
+            }
+            let late = now - standing.last_success_at? - (*every.get(name)? * 2);
+            (late > LATE)
+                .then(|| format!("{name} has not come to its end for {} minutes", late.whole_minutes()))
+        });
+        Ok(troubles.collect())
     }
 
     /// Does what somebody asked for, unless something that somebody asked for is being done, by whichever callbook on

@@ -112,7 +112,7 @@ fn print_scorecard(card: &Scorecard, out: &mut impl Write) -> std::io::Result<()
             }
             if let Some(late) = fact.late {
                 let span =
-                    |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0).round()).unwrap_or_default();
+                    |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0).ceil()).unwrap_or_default();
                 write!(
                     out,
                     ", late by {:?}, at most {:?}",

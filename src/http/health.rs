@@ -8,13 +8,11 @@ use projections::chain;
 use projections::lag::{self, Lag};
 use projections::quarantine;
 use serde_json::{Value, json};
-use sqlx::PgPool;
 
 use super::conversations::iso;
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::lease::{Lease, LeaseStatus};
-use crate::reconcile;
 
 /// How long the database may take to say how far it is. Whoever asks for our health decides quickly.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -29,7 +27,7 @@ pub async fn health(State(state): State<AppState>) -> Json<Value> {
     let progress = state.progress.borrow().clone();
     let mut why: Vec<String> = progress.stopped.iter().map(ToString::to_string).collect();
     let log = match state.door.inbox.outage() {
-        None => match tokio::time::timeout(PATIENCE, Log::read(&state.pool)).await {
+        None => match tokio::time::timeout(PATIENCE, Log::read(&state)).await {
             Ok(Ok(log)) => Some(log),
             Ok(Err(error)) => {
                 tracing::warn!(error = chain(&error), "the database does not say how far everything is");
@@ -51,9 +49,7 @@ pub async fn health(State(state): State<AppState>) -> Json<Value> {
     if let Some(seconds) = log.as_ref().and_then(|log| log.oldest_waiting).filter(|waited| *waited > LONG) {
         why.push(format!("a webhook has waited {seconds:.0} s to be decided"));
     }
-    for (job, error) in log.iter().flat_map(|log| &log.failing) {
-        why.push(format!("{job} has failed: {error}"));
-    }
+    why.extend(log.iter().flat_map(|log| log.reconcile.clone()));
     let lag = log.as_ref().map(|log| &log.lag);
     if let Some(lag) = lag.filter(|lag| lag.seconds > LONG) {
         why.push(format!("the read model is {:.0} s behind the log", lag.seconds));
@@ -116,12 +112,13 @@ struct Log {
     oldest_waiting: Option<f64>,
     /// Calls.
     quarantined: i64,
-    /// Jobs that could not ask Twilio, and why.
-    failing: Vec<(String, String)>,
+    /// What is wrong with asking Twilio.
+    reconcile: Vec<String>,
 }
 
 impl Log {
-    async fn read(pool: &PgPool) -> sqlx::Result<Self> {
+    async fn read(state: &AppState) -> sqlx::Result<Self> {
+        let pool = &state.pool;
         let oldest_waiting = sqlx::query_scalar(
             "select extract(epoch from clock_timestamp() - min(received_at))::float8
                from twilio_webhook_inbox where processing_status = 'pending'",
@@ -134,7 +131,10 @@ impl Log {
             worker: Lease::status(pool).await?,
             oldest_waiting,
             quarantined,
-            failing: reconcile::failing(pool).await?,
+            reconcile: match &state.reconciler {
+                None => Vec::new(),
+                Some(reconciler) => reconciler.troubles().await?,
+            },
         })
     }
 }

@@ -72,9 +72,23 @@ impl Reconciler {
         }
     }
 
-    /// The same once, for somebody who waits for it.
+    /// The same once, for somebody who waits for it. Those of the last time do where Twilio does not tell them.
     pub async fn learn_numbers_once(&self, routing: &watch::Sender<Routing>) -> Result<(), ReconcileError> {
-        take(routing, self.look_up_numbers().await?);
+        let numbers = match self.look_up_numbers().await {
+            Ok(numbers) => numbers,
+            Err(error) => {
+                let known = remembered(&self.pool).await?;
+                if known.is_empty() {
+                    return Err(error);
+                }
+                tracing::warn!(
+                    error = chain(&error),
+                    "Twilio does not tell our numbers; those of last time do"
+                );
+                known
+            }
+        };
+        take(routing, numbers);
         Ok(())
     }
 
@@ -134,7 +148,8 @@ async fn remember(pool: &PgPool, numbers: &[PhoneNumber], now: OffsetDateTime) -
         "insert into sync_state (job_name, cursor, last_success_at, updated_at)
          values ($1, jsonb_build_object('numbers', $2::text[]), $3, $3)
          on conflict (job_name) do update
-            set cursor = excluded.cursor, last_success_at = excluded.last_success_at, updated_at = excluded.updated_at",
+            set cursor = excluded.cursor, last_success_at = excluded.last_success_at, last_error = null,
+                updated_at = excluded.updated_at",
     )
     .bind(OWNED_NUMBERS)
     .bind(numbers)

@@ -24,6 +24,8 @@ use crate::twilio::client::{CallFilter, ClientError, Page, RecordingFilter};
 const CLOCKS_AGREE: Duration = Duration::MINUTE;
 /// Resources a page. Twilio gives a thousand at most.
 const PAGE: u16 = 200;
+/// Single calls that may fail before it is Twilio that fails.
+const FAILURES: u32 = 10;
 /// Calls that are looked at, and asked for, together.
 const CHUNK: usize = 500;
 /// Twilio's resources are eventually consistent (contract section 4.1): a call that is younger may not be there yet.
@@ -47,6 +49,8 @@ pub(super) async fn run(
         newest: None,
         seen: HashSet::new(),
         parents: BTreeMap::new(),
+        failed: None,
+        failures: 0,
     };
     let read_until = run.cursor.until;
     let mut window = job.window(run.now, read_until, &reconciler.settings);
@@ -54,11 +58,13 @@ pub(super) async fn run(
     // The answers have Twilio's time: with a clock that is off it was another hour that was asked for.
     let off_by = reconciler.clock_is_off();
     if (off_by - off).abs() >= CLOCKS_AGREE {
-        tracing::warn!(
-            clock.behind_seconds = off_by.whole_seconds(),
-            "this machine's clock is {}s behind Twilio's; set it right. Until then Twilio's is gone by",
-            off_by.whole_seconds()
-        );
+        if !off_by.is_zero() {
+            tracing::warn!(
+                clock.behind_seconds = off_by.whole_seconds(),
+                "this machine's clock is {}s behind Twilio's; set it right. Until then Twilio's is gone by",
+                off_by.whole_seconds()
+            );
+        }
         run.now = reconciler.clock.now() + off_by;
         window = job.window(run.now, read_until, &reconciler.settings);
         run.read_window(&window).await?;
@@ -71,6 +77,9 @@ pub(super) async fn run(
     }
     run.read_unsettled().await?;
     run.read_parents().await?;
+    if let Some(error) = run.failed {
+        return Err(error.into());
+    }
     Ok((run.outcome, run.cursor))
 }
 
@@ -96,6 +105,9 @@ struct Run<'a, T> {
     seen: HashSet<u128>,
     /// Parents that were named; whether Twilio must know them by now.
     parents: BTreeMap<CallSid, bool>,
+    /// Why something could not be had, and how often that was so.
+    failed: Option<ClientError>,
+    failures: u32,
 }
 
 impl<T: Fn(&Outcome)> Run<'_, T> {
@@ -180,11 +192,13 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
             let mut snapshot = Snapshot::open(&self.reconciler.pool).await?;
             let chunk = snapshot.unsettled(chunk_after(&after), reach > Reach::Unfinished).await?;
             drop(snapshot);
-            let Some(last) = chunk.last() else { return Ok(()) };
+            let Some(last) = chunk.last().filter(|_| self.failures < FAILURES) else { return Ok(()) };
             after.clone_from(&last.call_sid);
             let (mut calls, mut recordings) = (Vec::new(), Vec::new());
             for call in chunk {
-                let must_be_there = self.now - call.last_heard_at >= MAY_BE_NEW;
+                // That was by our clock or by Twilio's: where they differ, by the one that is behind.
+                let now = self.now.min(self.reconciler.clock.now());
+                let must_be_there = now - call.last_heard_at >= MAY_BE_NEW;
                 let Ok(sid) = CallSid::try_new(&call.call_sid) else { continue };
                 let wanted = match reach {
                     Reach::Window => false,
@@ -211,7 +225,10 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
                     Ok(page) => self.read_recording_pages(page).await?,
                     // The call itself tells of it.
                     Err(error) if error.is_not_found() => {}
-                    Err(error) => return Err(error.into()),
+                    Err(error) => {
+                        self.failures += 1;
+                        self.failed.get_or_insert(error);
+                    }
                 }
             }
         }
@@ -224,7 +241,7 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
                 .into_iter()
                 .filter(|(sid, _)| !self.seen.contains(&number(sid)))
                 .collect();
-            if named.is_empty() {
+            if named.is_empty() || self.failures >= FAILURES {
                 return Ok(());
             }
             for named in named.chunks(CHUNK) {
@@ -244,7 +261,8 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
         }
     }
 
-    /// Asks for calls one by one, as many at a time as may be. What was read is stored also where another fails.
+    /// Asks for calls one by one, as many at a time as may be. One that cannot be had holds up no other; where too many
+    /// cannot, nothing more is asked for.
     async fn read_each(&mut self, calls: Vec<(CallSid, bool)>) -> Result<(), ReconcileError> {
         let client = &self.reconciler.client;
         let mut answers = stream::iter(calls)
@@ -253,7 +271,7 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
                 (sid, must_be_there, answer)
             })
             .buffer_unordered(self.reconciler.requests_at_once);
-        let (mut found, mut missing, mut failed) = (Vec::new(), Vec::new(), None);
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
         while let Some((sid, must_be_there, answer)) = answers.next().await {
             match answer {
                 Ok(call) => found.push(call),
@@ -267,11 +285,13 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
                     tracing::warn!(call.sid = sid.as_str(), "Twilio does not hand out {sid}; it is left out");
                     self.outcome.skip("not handed out by Twilio");
                 }
-                Err(error) if error.is_credentials() => {
-                    failed = Some(error);
-                    break;
+                Err(error) => {
+                    self.failures += if error.is_credentials() { FAILURES } else { 1 };
+                    self.failed.get_or_insert(error);
+                    if self.failures >= FAILURES {
+                        break;
+                    }
                 }
-                Err(error) => failed = failed.or(Some(error)),
             }
         }
         drop(answers);
@@ -279,7 +299,7 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
         self.count(self.tally(stored).await?);
         let stored = self.store(missing, Vec::new()).await?;
         self.count(self.tally(stored).await?);
-        failed.map_or(Ok(()), |error| Err(error.into()))
+        Ok(())
     }
 }
 

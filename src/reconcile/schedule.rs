@@ -81,11 +81,13 @@ impl Reconciler {
         }
     }
 
-    /// Nothing has come in yet, and the first sync has not been done.
+    /// Nothing has come in yet; or the first sync was begun, and never came to its end.
     async fn is_new_book(&self) -> sqlx::Result<bool> {
         sqlx::query_scalar(
-            "select not exists (select from call_events) and not exists (select from twilio_webhook_inbox)
-                and not exists (select from sync_state where job_name = $1 and last_success_at is not null)",
+            "select case when exists (select from sync_state where job_name = $1)
+                         then exists (select from sync_state where job_name = $1 and last_success_at is null)
+                         else not exists (select from call_events) and not exists (select from twilio_webhook_inbox)
+                    end",
         )
         .bind(Job::Initial.name())
         .fetch_one(&self.pool)

@@ -45,7 +45,8 @@ pub(super) async fn succeeded(
     sqlx::query(
         "insert into sync_state (job_name, cursor, last_success_at, updated_at) values ($1, $2, $3, $3)
          on conflict (job_name) do update
-            set cursor = excluded.cursor, last_success_at = excluded.last_success_at, updated_at = excluded.updated_at",
+            set cursor = excluded.cursor, last_success_at = excluded.last_success_at, last_error = null,
+                updated_at = excluded.updated_at",
     )
     .bind(job.name())
     .bind(Json(cursor))
@@ -76,16 +77,20 @@ pub(super) async fn failed(
     .map(drop)
 }
 
-/// What is done without anybody asking and failed the last time, within a day, and why.
-pub async fn failing(pool: &PgPool) -> sqlx::Result<Vec<(String, String)>> {
+/// Where something stands that is done without anybody asking.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Standing {
+    pub name: String,
+    pub last_success_at: Option<OffsetDateTime>,
+    /// Why it failed, unless it has succeeded since.
+    pub last_error: Option<String>,
+}
+
+pub(super) async fn standing(pool: &PgPool, names: &[&str]) -> sqlx::Result<Vec<Standing>> {
     sqlx::query_as(
-        "select job_name, last_error from sync_state
-          where last_error_at > coalesce(least(last_success_at, clock_timestamp()), '-infinity')
-            and last_error is not null
-            and last_error_at > clock_timestamp() - interval '1 day' and job_name = any($1)
-          order by job_name",
+        "select job_name as name, last_success_at, last_error from sync_state where job_name = any($1) order by job_name",
     )
-    .bind(Job::SCHEDULED.map(Job::name).into_iter().chain([OWNED_NUMBERS]).collect::<Vec<_>>())
+    .bind(names)
     .fetch_all(pool)
     .await
 }

@@ -187,6 +187,10 @@ impl Leg {
         if let Some(status) = facts.status {
             self.status = Some(status.status.as_str().to_owned());
             self.provisional = status.status.is_final() && status.authority == Authority::Derived;
+            if !self.provisional {
+                // Twilio has said how it ended.
+                self.end_reason = None;
+            }
         }
         if let Some(mut price) = facts.price {
             // As the column has it, so that a row that was never stored is like one that was.

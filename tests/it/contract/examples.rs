@@ -70,7 +70,8 @@ fn every_call_and_recording_and_number_that_the_document_shows_is_read() {
         assert_eq!(recording.start_time.is_some(), has(shown, "start_time"));
         // One shows another recording's `media_url`.
         let url = shown["media_url"].as_str().map(str::to_owned);
-        let derived = || format!("https://api.twilio.com{}", text(shown, "uri").trim_end_matches(".json"));
+        let (account, sid) = (text(shown, "account_sid"), text(shown, "sid"));
+        let derived = || format!("https://api.twilio.com/2010-04-01/Accounts/{account}/Recordings/{sid}");
         assert_eq!(recording.url, Some(url.unwrap_or_else(derived)));
     });
     let numbers = each(&document, &OF_NUMBERS, |shown| {
