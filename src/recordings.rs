@@ -141,7 +141,7 @@ enum Found {
 
 impl From<ClientError> for RecordingError {
     fn from(error: ClientError) -> Self {
-        if error.is_not_found() { Self::NotAvailable } else { Self::Twilio(Arc::new(error)) }
+        if error.is_no_media() { Self::NotAvailable } else { Self::Twilio(Arc::new(error)) }
     }
 }
 

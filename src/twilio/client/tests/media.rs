@@ -47,11 +47,11 @@ async fn media_elsewhere_is_followed_without_our_credentials() {
 }
 
 #[tokio::test]
-async fn media_that_is_not_there_is_said_to_be_not_found_in_whatever_form() {
+async fn media_that_is_not_there_is_known_as_such_in_whatever_form() {
     for reply in [refusal(404, 20404, ""), Reply::Text(404, "", HTML.to_owned())] {
         let fake = Fake::replies([reply]).await;
         let error = client(&fake).media(&recording(), MediaFormat::Wav, None).await.unwrap_err();
-        assert!(error.is_not_found(), "{error}");
+        assert!(error.is_no_media(), "{error}");
     }
 }
 
