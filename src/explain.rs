@@ -148,15 +148,39 @@ fn hide_media(value: &mut Value) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match name.as_str() {
-                    "url" | "RecordingUrl" | "media_url" | "uri" if value.is_string() => {
+                    // A parameter that was given twice is a list of texts.
+                    "url" | "RecordingUrl" | "media_url" | "uri" | "subresource_uris" if !value.is_null() => {
                         *value = "(not shown)".into();
                     }
-                    "subresource_uris" => *value = Value::Null,
                     _ => hide_media(value),
                 }
             }
         }
         Value::Array(values) => values.iter_mut().for_each(hide_media),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_address_of_media_is_shown_in_whatever_form_it_came() {
+        for name in ["url", "RecordingUrl", "media_url", "uri", "subresource_uris"] {
+            for value in [json!("https://x"), json!(["https://x", "https://x"]), json!({ "a": "https://x" })]
+            {
+                let said = json!({ "CallSid": "CA", "also": [{ name: value }] });
+                let expected = json!({ "CallSid": "CA", "also": [{ name: "(not shown)" }] });
+                assert_eq!(without_media(said), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn that_there_is_no_address_is_shown() {
+        assert_eq!(without_media(json!({ "RecordingUrl": null })), json!({ "RecordingUrl": null }));
     }
 }

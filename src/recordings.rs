@@ -66,7 +66,7 @@ pub enum Playable {
 
 impl Recordings {
     /// Copies are kept in the folder, `RE….wav` each, and take `most_bytes` together, unless one alone is larger.
-    /// What an earlier callbook did not finish there is removed.
+    /// What an earlier callbook did not finish there is removed once it is a day old.
     pub fn new(client: Client, folder: PathBuf, most_bytes: u64) -> Self {
         Self { client, folder: Arc::new(Folder::open(folder, most_bytes)), under_way: Arc::default() }
     }
@@ -141,7 +141,7 @@ enum Found {
 
 impl From<ClientError> for RecordingError {
     fn from(error: ClientError) -> Self {
-        if error.is_not_found() { Self::NotAvailable } else { Self::Twilio(Arc::new(error)) }
+        if error.is_no_media() { Self::NotAvailable } else { Self::Twilio(Arc::new(error)) }
     }
 }
 

@@ -4,12 +4,12 @@ use std::io::{Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use projections::generation::Snapshot;
 use projections::scorecard::{self, Scorecard};
 use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
-use time::{Date, OffsetDateTime};
+use time::{Date, OffsetDateTime, UtcOffset};
 use tokio::sync::watch;
 
 use super::{Progress, with_database};
@@ -128,14 +128,43 @@ fn print_scorecard(card: &Scorecard, out: &mut impl Write) -> std::io::Result<()
 
 /// A date is its beginning by UTC.
 fn moment(text: &str) -> anyhow::Result<OffsetDateTime> {
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        return Ok(at.to_offset(time::UtcOffset::UTC));
+    let at = match OffsetDateTime::parse(text, &Rfc3339) {
+        Ok(at) => at,
+        Err(_) => Date::parse(text, format_description!("[year]-[month]-[day]"))
+            .map_err(|_| anyhow!("give a date such as 2026-02-08 or a time such as 2026-02-08T06:00:00Z"))?
+            .midnight()
+            .assume_utc(),
+    };
+    let in_utc = at.checked_to_offset(UtcOffset::UTC).filter(|at| (2000..2200).contains(&at.year()));
+    in_utc.ok_or_else(|| anyhow!("the year {} is none that Twilio has calls of", at.year()))
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_date_is_its_beginning_and_a_time_may_be_of_any_zone() {
+        assert_eq!(moment("2026-02-08").unwrap(), datetime!(2026-02-08 00:00 UTC));
+        assert_eq!(moment("2026-02-08T06:00:00+01:00").unwrap(), datetime!(2026-02-08 05:00 UTC));
+        assert_eq!(moment("2000-01-01").unwrap(), datetime!(2000-01-01 00:00 UTC));
     }
-    let date = Date::parse(text, format_description!("[year]-[month]-[day]"));
-    let date =
-        date.map_err(|_| anyhow!("give a date such as 2026-02-08 or a time such as 2026-02-08T06:00:00Z"))?;
-    if !(2000..2200).contains(&date.year()) {
-        bail!("the year {} is none that Twilio has calls of", date.year());
+
+    #[test]
+    fn a_time_that_twilio_has_no_calls_of_is_refused() {
+        for text in [
+            "9999-12-31T23:59:59-23:59",
+            "0000-01-01T00:00:00+23:59",
+            "2200-01-01T00:00:00Z",
+            "1999-12-31T23:59:59Z",
+            "9999-12-31",
+            "1999-12-31",
+        ] {
+            let error = moment(text).unwrap_err().to_string();
+            assert!(error.ends_with("is none that Twilio has calls of"), "{text}: {error}");
+        }
+        assert!(moment("yesterday").unwrap_err().to_string().starts_with("give a date such as"));
     }
-    Ok(date.midnight().assume_utc())
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use domain::sid::RecordingSid;
 use projections::chain;
@@ -13,6 +13,8 @@ use projections::chain;
 /// What is being written, beside the copies.
 const PART: &str = "part";
 const COPY: &str = "wav";
+/// Nobody writes any more to what was not written to for so long: a day.
+const FORSAKEN: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -79,11 +81,11 @@ impl Folder {
         fs::set_permissions(&self.path, Permissions::from_mode(0o700))
     }
 
-    /// Removes what an earlier callbook did not finish.
+    /// Removes what an earlier callbook did not finish. Another may be writing now: a command beside a server.
     fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|ending| ending == PART) {
+            if path.extension().is_some_and(|ending| ending == PART) && is_forsaken(&path)? {
                 remove(&path)?;
             }
         }
@@ -132,6 +134,16 @@ pub(super) fn touch(path: &Path) -> io::Result<()> {
     File::open(path)?.set_modified(SystemTime::now())
 }
 
+fn is_forsaken(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        // A time to come is no age.
+        Ok(metadata) => Ok(metadata.modified()?.elapsed().is_ok_and(|age| age >= FORSAKEN)),
+        // It is finished by now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -142,7 +154,6 @@ fn remove(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::time::Duration;
 
     use tempfile::TempDir;
 
@@ -185,16 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_finished_is_removed() {
+    fn what_was_not_finished_is_removed_once_nobody_can_be_writing_it() {
         let temp = TempDir::new().unwrap();
         let folder = Folder::open(temp.path().to_owned(), 100);
         drop(folder.begin(&sid(1)).unwrap());
         assert_eq!(names(&folder), Vec::<String>::new());
         keep(&folder, 2, 10);
-        std::mem::forget(folder.begin(&sid(3)).unwrap());
+        let part = folder.begin(&sid(3)).unwrap();
         assert_eq!(names(&folder).len(), 2);
-        let again = Folder::open(temp.path().to_owned(), 100);
-        assert_eq!(names(&again), [format!("{}.wav", sid(2))]);
+        let beside = Folder::open(temp.path().to_owned(), 100);
+        assert_eq!(names(&beside).len(), 2, "it is being written");
+        part.file.set_modified(SystemTime::now() - FORSAKEN).unwrap();
+        let later = Folder::open(temp.path().to_owned(), 100);
+        assert_eq!(names(&later), [format!("{}.wav", sid(2))]);
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub struct Settings {
     pub username: String,
     /// The account's auth token, or the API key's secret.
     pub password: SecretString,
-    /// How many requests are under way at the same time at most.
+    /// How many requests for JSON are under way at the same time at most, each until the last byte of its answer,
+    /// and how many for media apart from these, each until its media begins to come.
     pub at_once: usize,
 }
 

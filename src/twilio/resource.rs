@@ -50,9 +50,9 @@ pub struct Call {
     pub date_updated: Option<OffsetDateTime>,
     /// Seconds; nothing where it is zero, as in callbacks (contract section 1.2).
     pub duration: Option<u32>,
-    /// In `price_unit`, negative; nothing until Twilio has worked it out.
+    /// In `price_unit`, negative, and at most 9,999,999 either way; nothing until Twilio has worked it out.
     pub price: Option<Decimal>,
-    /// Upper case, as in `USD`.
+    /// Upper case, as in `USD`; at most ten characters.
     pub price_unit: Option<String>,
     pub answered_by: Option<String>,
     pub forwarded_from: Option<String>,
@@ -126,7 +126,7 @@ impl TryFrom<&Value> for Call {
             date_updated: fields.time("date_updated")?,
             duration: fields.seconds("duration")?,
             price: fields.price()?,
-            price_unit: fields.text("price_unit")?.map(|unit| unit.to_ascii_uppercase()),
+            price_unit: fields.price_unit()?,
             answered_by: fields.text("answered_by")?,
             forwarded_from: fields.text("forwarded_from")?,
             caller_name: fields.text("caller_name")?,

@@ -1,5 +1,7 @@
 //! Recordings to listen to: fetched once, kept, played in parts, and never by Twilio's address.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::http::{Method, StatusCode, header};
 use futures::StreamExt;
@@ -330,6 +332,25 @@ async fn without_room_for_a_copy_a_recording_is_played_all_the_same() {
     assert_eq!((part.status().as_u16(), header_of(&part, header::CONTENT_RANGE)), (206, "bytes 2-4/100000"));
     assert_eq!(part.bytes().await.unwrap(), audio[2..5]);
     assert_eq!(media.times(), 3);
+}
+
+#[tokio::test]
+async fn listeners_who_do_not_go_on_keep_nobody_from_listening() {
+    let audio = audio(100_000);
+    let (callbook, media) =
+        callbook_with(Answer::HeldBack(audio.clone(), 30_000), &[("TWILIO_REQUESTS_AT_ONCE", "1")]).await;
+    let folder = callbook.data_dir().join("recordings");
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    let mut listeners = Vec::new();
+    for _ in 0..3 {
+        let listener = tokio::time::timeout(Duration::from_secs(20), play(&callbook, 1)).await;
+        listeners.push(listener.expect("it begins while the others have not ended"));
+    }
+    media.release();
+    for listener in listeners {
+        assert_eq!(listener.bytes().await.unwrap(), audio);
+    }
 }
 
 #[tokio::test]

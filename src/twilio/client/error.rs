@@ -66,13 +66,15 @@ pub enum ClientError {
 const NOT_ACTIVE: [u32; 3] = [10001, 20005, 30002];
 
 impl ClientError {
-    /// Twilio has no such resource, or not yet.
+    /// Twilio itself says that it has no such resource, or not yet (contract section 4.7); a proxy's 404 says nothing
+    /// of what Twilio has.
     pub fn is_not_found(&self) -> bool {
-        match self {
-            Self::Refused { status, code, .. } => *status == 404 || *code == Some(20404),
-            Self::NotJson { status, .. } => *status == 404,
-            _ => false,
-        }
+        matches!(self, Self::Refused { status: 404, code: Some(20404), .. })
+    }
+
+    /// The same of media, whose host answers in XML or HTML, too: whatever says 404 has no audio.
+    pub fn is_no_media(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. } | Self::NotJson { status: 404, .. })
     }
 
     /// Twilio does not let us in: no request will be answered until somebody has changed something.

@@ -5,7 +5,7 @@ use futures::stream::{BoxStream, StreamExt};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, LAST_MODIFIED};
 
 use super::error::ClientError;
-use super::transport::{Ask, Begun, Transport, Tries};
+use super::transport::{Ask, Transport, Tries};
 
 /// Somebody waits for it.
 const MOST_TRIES: u32 = 5;
@@ -25,7 +25,7 @@ impl MediaFormat {
     }
 }
 
-/// Media that is being read. It counts as a request under way until it is dropped or read to its end.
+/// Media that is being read, at the reader's pace. It has been answered, and is no request under way any more.
 pub struct Media {
     /// 200; 206 or 416 where a range was asked for.
     pub status: u16,
@@ -49,9 +49,9 @@ impl Transport {
     pub(super) async fn media(&self, ask: &Ask, range: Option<&str>) -> Result<Media, ClientError> {
         let url = self.url(ask)?;
         let mut tries = Tries::of(self.pace.tries.min(MOST_TRIES));
-        let Begun { response, permit } = loop {
+        let response = loop {
             match self.begin_media(ask, &url, range).await {
-                Ok(begun) => break begun,
+                Ok(response) => break response,
                 Err(failure) => self.wait_after(failure, &mut tries).await?,
             }
         };
@@ -64,14 +64,7 @@ impl Transport {
             content_range: text(CONTENT_RANGE),
             etag: text(ETAG),
             last_modified: text(LAST_MODIFIED),
-            bytes: response
-                .bytes_stream()
-                .map(move |bytes| {
-                    // The permit goes with the stream.
-                    let _under_way = &permit;
-                    bytes.map_err(|error| cut(&path, error))
-                })
-                .boxed(),
+            bytes: response.bytes_stream().map(move |bytes| bytes.map_err(|error| cut(&path, error))).boxed(),
         })
     }
 }

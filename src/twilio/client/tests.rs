@@ -182,6 +182,8 @@ async fn what_twilio_refuses_is_not_asked_again_and_says_what_to_do() {
     };
     let missing = about(404, 20404, "The requested resource was not found").await;
     assert!(missing.is_not_found() && !missing.is_credentials());
+    let elsewhere = about(404, 0, "no Route matched with those values").await;
+    assert!(!elsewhere.is_not_found(), "a gateway answers in JSON, too");
     let wrong = about(401, 20003, "Authenticate").await;
     assert!(wrong.is_credentials() && !wrong.is_suspended());
     assert!(wrong.to_string().contains("check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"), "{wrong}");
@@ -198,6 +200,14 @@ async fn what_twilio_refuses_is_not_asked_again_and_says_what_to_do() {
         )
     );
     assert!(bad.twilios_words().unwrap().contains("+15555550142"), "for whoever may see it");
+}
+
+#[tokio::test]
+async fn what_a_proxy_does_not_find_twilio_may_have() {
+    for body in [HTML, "{}", "null", r#"{"status":404,"message":"not here"}"#] {
+        let fake = Fake::replies([Reply::Text(404, "", body.to_owned())]).await;
+        assert!(!calls(&fake).await.unwrap_err().is_not_found(), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! One request at Twilio's REST API, and what its failure means for asking again.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use reqwest::{ClientBuilder, Method, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use time::OffsetDateTime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::Settings;
@@ -36,7 +35,9 @@ pub(super) struct Transport {
     password: SecretString,
     json: reqwest::Client,
     media: reqwest::Client,
-    under_way: Arc<Semaphore>,
+    under_way: Semaphore,
+    /// Of its own, so that no listener's recording keeps the book waiting.
+    media_under_way: Semaphore,
     /// After Twilio was too busy nobody asks before this.
     not_before: watch::Sender<Instant>,
     /// Seconds by which Twilio's clock is ahead of ours; unknown before the first answer.
@@ -92,9 +93,9 @@ impl Tries {
 }
 
 /// An answer whose body has not been read. The request is under way for as long as the permit lives.
-pub(super) struct Begun {
-    pub response: Response,
-    pub permit: Option<OwnedSemaphorePermit>,
+struct Begun<'a> {
+    response: Response,
+    permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Transport {
@@ -125,7 +126,8 @@ impl Transport {
             base_url: settings.base_url,
             username: settings.username,
             password: settings.password,
-            under_way: Arc::new(Semaphore::new(settings.at_once.max(1))),
+            under_way: Semaphore::new(settings.at_once.max(1)),
+            media_under_way: Semaphore::new(settings.at_once.max(1)),
             not_before: watch::Sender::new(Instant::now()),
             ahead: AtomicI64::new(UNKNOWN),
         })
@@ -198,7 +200,7 @@ impl Transport {
         if let Some(form) = &ask.form {
             request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.clone());
         }
-        let Begun { response, permit } = self.begin(request, ask).await?;
+        let Begun { response, permit } = self.begin(request, ask, &self.under_way).await?;
         let (status, asked_for) = (response.status(), retry_after(response.headers()));
         let body = response.bytes().await.map_err(|error| lost(ask, error))?;
         drop(permit);
@@ -210,34 +212,41 @@ impl Transport {
         Err(refused(ask, status, asked_for, answer))
     }
 
-    /// The same for media, whose body is left to the caller where there is one.
+    /// The same for media, whose body is left to the caller where there is one. Once it begins to come the request
+    /// is answered: how fast somebody listens must keep nobody else waiting.
     pub(super) async fn begin_media(
         &self,
         ask: &Ask,
         url: &Url,
         range: Option<&str>,
-    ) -> Result<Begun, Failure> {
+    ) -> Result<Response, Failure> {
         let mut request = self.media.get(url.clone());
         if let Some(range) = range {
             request = request.header(reqwest::header::RANGE, range);
         }
-        let begun = self.begin(request, ask).await?;
-        let status = begun.response.status();
+        let Begun { response, permit } = self.begin(request, ask, &self.media_under_way).await?;
+        let status = response.status();
         if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
-            return Ok(begun);
+            return Ok(response);
         }
-        let asked_for = retry_after(begun.response.headers());
-        let body = begun.response.bytes().await.map_err(|error| lost(ask, error))?;
+        let asked_for = retry_after(response.headers());
+        let body = response.bytes().await.map_err(|error| lost(ask, error))?;
+        drop(permit);
         Err(refused(ask, status, asked_for, serde_json::from_slice(&body).ok()))
     }
 
     /// Sends, once it is this request's turn. A request that Twilio was too busy for waits without a permit.
-    async fn begin(&self, request: RequestBuilder, ask: &Ask) -> Result<Begun, Failure> {
+    async fn begin<'a>(
+        &self,
+        request: RequestBuilder,
+        ask: &Ask,
+        under_way: &'a Semaphore,
+    ) -> Result<Begun<'a>, Failure> {
         let permit = loop {
             let not_before = *self.not_before.borrow();
             tokio::time::sleep_until(not_before).await;
             // The semaphore is never closed.
-            let permit = Arc::clone(&self.under_way).acquire_owned().await.ok();
+            let permit = under_way.acquire().await.ok();
             if *self.not_before.borrow() <= Instant::now() {
                 break permit;
             }
@@ -259,11 +268,6 @@ impl Transport {
     #[cfg(test)]
     pub(super) fn not_before_for_test(&self) -> watch::Receiver<Instant> {
         self.not_before.subscribe()
-    }
-
-    #[cfg(test)]
-    pub(super) fn free_for_test(&self) -> usize {
-        self.under_way.available_permits()
     }
 
     /// A time at Twilio that is surely not after now, and not long before it.

@@ -12,6 +12,11 @@ use time::OffsetDateTime;
 use super::{Misread, RecordingStatus};
 use crate::twilio::timestamp;
 
+/// The read model's column is `numeric(12, 5)`; rounding to five decimals must not lead out of it.
+const HIGHEST_PRICE: Decimal = Decimal::from_parts(9_999_999, 0, 0, false, 0);
+/// Characters. The read model's column is `varchar(10)`.
+const LONGEST_UNIT: usize = 10;
+
 pub(super) struct Fields<'a> {
     pub value: &'a Value,
     /// As in "a call".
@@ -99,10 +104,23 @@ impl Fields<'_> {
 
     pub(super) fn price(&self) -> Result<Option<Decimal>, Misread> {
         let Some(text) = self.text("price")? else { return Ok(None) };
-        text.parse()
+        let price: Decimal = text
+            .parse()
             .or_else(|_| Decimal::from_scientific(&text))
-            .map(Some)
-            .map_err(|_| not("price", &text, "not an amount such as -0.03000"))
+            .map_err(|_| not("price", &text, "not an amount such as -0.03000"))?;
+        if price.abs() > HIGHEST_PRICE {
+            return Err(not("price", &text, "more than the price of a call can be"));
+        }
+        Ok(Some(price))
+    }
+
+    /// Upper case.
+    pub(super) fn price_unit(&self) -> Result<Option<String>, Misread> {
+        let Some(unit) = self.text("price_unit")? else { return Ok(None) };
+        if unit.chars().count() > LONGEST_UNIT {
+            return Err(not("price_unit", &unit, "longer than the code of a currency such as USD"));
+        }
+        Ok(Some(unit.to_ascii_uppercase()))
     }
 
     pub(super) fn time(&self, name: &'static str) -> Result<Option<OffsetDateTime>, Misread> {

@@ -152,6 +152,22 @@ fn a_digest_is_of_what_is_read_and_of_nothing_else() {
 }
 
 #[test]
+fn a_price_that_the_read_model_cannot_hold_is_refused() {
+    for price in ["-123456789.00", "10000000", "-9999999.999999", "1e7"] {
+        let expected = format!("price is {price:?}, which is more than the price of a call can be");
+        assert_eq!(misread(json!({ "price": price })), expected);
+    }
+    for price in ["-9999999", "-0.0000000001", "9999998.999999"] {
+        let read = Call::try_from(&with(call(), json!({ "price": price }))).unwrap();
+        assert_eq!(read.price, Some(price.parse().unwrap()));
+    }
+    let expected = r#"price_unit is "US DOLLARS.", which is longer than the code of a currency such as USD"#;
+    assert_eq!(misread(json!({ "price_unit": "US DOLLARS." })), expected);
+    let ten = Call::try_from(&with(call(), json!({ "price_unit": "us dollar\u{e9}" }))).unwrap();
+    assert_eq!(ten.price_unit.as_deref(), Some("US DOLLAR\u{e9}"));
+}
+
+#[test]
 fn a_digest_does_not_change_with_a_new_callbook() {
     // What it is keeps what was stored from being stored again: change the name in `Digest::of` with the fields.
     assert_eq!(

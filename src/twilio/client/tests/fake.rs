@@ -17,6 +17,8 @@ pub enum Reply {
     CutInBody,
     /// Between head and body of an empty object, until as many requests have come.
     OnceThereAre(usize),
+    /// Before the head.
+    HeadOnceThereAre(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +88,10 @@ impl Fake {
         self.state.seen.lock().unwrap().clone()
     }
 
+    pub async fn has_come(&self, count: usize) {
+        self.state.come.subscribe().wait_for(|come| *come >= count).await.unwrap();
+    }
+
     pub fn most_at_once(&self) -> usize {
         self.state.open.lock().unwrap().1
     }
@@ -104,6 +110,7 @@ impl Reply {
             Self::Cut => Self::Cut,
             Self::CutInBody => Self::CutInBody,
             Self::OnceThereAre(count) => Self::OnceThereAre(*count),
+            Self::HeadOnceThereAre(count) => Self::HeadOnceThereAre(*count),
         }
     }
 }
@@ -139,6 +146,11 @@ impl State {
                 self.come.subscribe().wait_for(|come| *come >= count).await.unwrap();
                 self.close_one();
                 let _ = stream.write_all(b"{}").await;
+            }
+            Reply::HeadOnceThereAre(count) => {
+                self.come.subscribe().wait_for(|come| *come >= count).await.unwrap();
+                self.close_one();
+                write(&mut stream, 200, "", "{}").await;
             }
         }
     }

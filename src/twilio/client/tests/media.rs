@@ -47,11 +47,11 @@ async fn media_elsewhere_is_followed_without_our_credentials() {
 }
 
 #[tokio::test]
-async fn media_that_is_not_there_is_said_to_be_not_found_in_whatever_form() {
+async fn media_that_is_not_there_is_known_as_such_in_whatever_form() {
     for reply in [refusal(404, 20404, ""), Reply::Text(404, "", HTML.to_owned())] {
         let fake = Fake::replies([reply]).await;
         let error = client(&fake).media(&recording(), MediaFormat::Wav, None).await.unwrap_err();
-        assert!(error.is_not_found(), "{error}");
+        assert!(error.is_no_media(), "{error}");
     }
 }
 
@@ -64,11 +64,41 @@ async fn media_that_is_cut_off_does_not_look_whole() {
 }
 
 #[tokio::test]
-async fn media_counts_as_under_way_until_it_is_let_go() {
-    let fake = Fake::replies([Reply::Text(200, "", "RIFF".to_owned())]).await;
+async fn media_that_nobody_reads_keeps_nobody_waiting() {
+    // No recording comes to its end before all have been asked for.
+    let fake = Fake::start(|seen| {
+        if seen.uri.ends_with(".wav") { Reply::OnceThereAre(4) } else { Reply::Json(200, json!({})) }
+    })
+    .await;
     let client = client_of(&fake.url, 1);
-    let media = client.media(&recording(), MediaFormat::Wav, None).await.unwrap();
-    assert_eq!(client.transport.free_for_test(), 0);
-    drop(media);
-    assert_eq!(client.transport.free_for_test(), 1);
+    let unread = async {
+        let mut unread = Vec::new();
+        for _ in 0..3 {
+            unread.push(client.media(&recording(), MediaFormat::Wav, None).await.unwrap());
+        }
+        client.call(&CALL.parse().unwrap()).await.unwrap();
+        unread
+    };
+    // Otherwise it would be waited for for ever.
+    for media in tokio::time::timeout(Duration::from_secs(20), unread).await.unwrap() {
+        assert_eq!(read(media).await, b"{}");
+    }
+}
+
+#[tokio::test]
+async fn media_that_does_not_begin_keeps_only_media_waiting() {
+    let fake = Fake::start(|seen| {
+        if seen.uri.ends_with(".wav") { Reply::HeadOnceThereAre(2) } else { Reply::Json(200, json!({})) }
+    })
+    .await;
+    let client = client_of(&fake.url, 1);
+    let listening = tokio::spawn({
+        let client = client.clone();
+        async move { client.media(&recording(), MediaFormat::Wav, None).await }
+    });
+    fake.has_come(1).await;
+    client.call(&CALL.parse().unwrap()).await.unwrap();
+    assert_eq!(read(listening.await.unwrap().unwrap()).await, b"{}");
+    let asked: Vec<bool> = fake.seen().iter().map(|seen| seen.uri.ends_with(".wav")).collect();
+    assert_eq!(asked, [true, false]);
 }
