@@ -35,6 +35,8 @@ pub enum RecordingError {
     Twilio(#[source] Arc<ClientError>),
     #[error("what Twilio has for this recording is {content_type}, and not audio")]
     NotAudio { content_type: String },
+    #[error("a part of this recording came although all of it was asked for")]
+    PartOnly,
     #[error("the copy of this recording cannot be read")]
     Disk(#[source] Arc<io::Error>),
     /// A bug, or callbook is stopping.
@@ -94,6 +96,7 @@ impl Recordings {
     pub async fn direct(&self, sid: &RecordingSid, range: Option<&str>) -> Result<Media, RecordingError> {
         let media = self.client.media(sid, FORMAT, range).await.map_err(RecordingError::from)?;
         match &media.content_type {
+            _ if media.status == 206 && range.is_none() => Err(RecordingError::PartOnly),
             Some(kind) if media.status < 300 && !is_audio(kind) => {
                 Err(RecordingError::NotAudio { content_type: kind.chars().take(80).collect() })
             }

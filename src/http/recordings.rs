@@ -191,7 +191,7 @@ fn failed(sid: &RecordingSid, error: RecordingError) -> ApiError {
         RecordingError::NotAvailable => {
             ApiError::NotPlayable { sid, reason: "Twilio does not have its audio, or not yet" }
         }
-        RecordingError::Twilio(_) | RecordingError::NotAudio { .. } => {
+        RecordingError::Twilio(_) | RecordingError::NotAudio { .. } | RecordingError::PartOnly => {
             ApiError::NotHandedOut { sid, source: error.into() }
         }
         RecordingError::Disk(_) | RecordingError::Abandoned => ApiError::internal(error),

@@ -42,6 +42,10 @@ pub enum ClientError {
         "what answered {path} with status {status} did not answer in JSON; it may be a proxy and not Twilio"
     )]
     NotJson { path: String, status: u16 },
+    #[error(
+        "what answered {path} sends more than any answer of Twilio's has; it may be a proxy and not Twilio"
+    )]
+    TooLarge { path: String },
     #[error("Twilio's answer to {path} is of an unknown shape: {expected}")]
     Unexpected { path: String, expected: &'static str },
     /// The request may or may not have been carried out.

@@ -23,6 +23,8 @@ const TO_CONNECT: Duration = Duration::from_secs(5);
 /// Media may be large, so only silence ends it.
 const MEDIA_SILENCE: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("callbook/", env!("CARGO_PKG_VERSION"));
+/// A page of a thousand calls has about two million bytes.
+const LARGEST_ANSWER: usize = 32 << 20;
 /// More hops than Twilio's media takes.
 const MEDIA_HOPS: usize = 5;
 
@@ -202,7 +204,7 @@ impl Transport {
         }
         let Begun { response, permit } = self.begin(request, ask, &self.under_way).await?;
         let (status, asked_for) = (response.status(), retry_after(response.headers()));
-        let body = response.bytes().await.map_err(|error| lost(ask, error))?;
+        let body = body_of(response, ask).await?;
         drop(permit);
         let answer = serde_json::from_slice(&body).ok();
         if status.is_success() {
@@ -230,7 +232,7 @@ impl Transport {
             return Ok(response);
         }
         let asked_for = retry_after(response.headers());
-        let body = response.bytes().await.map_err(|error| lost(ask, error))?;
+        let body = body_of(response, ask).await?;
         drop(permit);
         Err(refused(ask, status, asked_for, serde_json::from_slice(&body).ok()))
     }
@@ -339,6 +341,18 @@ fn refused(ask: &Ask, status: StatusCode, asked_for: Option<Duration>, answer: O
     } else {
         Failure::Final(error)
     }
+}
+
+/// All of it, unless it is no answer of Twilio's.
+async fn body_of(mut response: Response, ask: &Ask) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| lost(ask, error))? {
+        if body.len() + chunk.len() > LARGEST_ANSWER {
+            return Err(Failure::Final(ClientError::TooLarge { path: ask.path().to_owned() }));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// Seconds, or the time until a date.
