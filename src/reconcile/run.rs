@@ -275,7 +275,7 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
         while let Some((sid, must_be_there, answer)) = answers.next().await {
             match answer {
                 Ok(call) => found.push(call),
-                Err(error) if is_unknown(&error) => {
+                Err(error) if error.is_not_found() => {
                     if must_be_there {
                         missing.push(self.missing(&sid));
                     }
@@ -305,11 +305,6 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
 
 fn chunk_after(call_sid: &str) -> After<'_> {
     After { call_sid, limit: CHUNK as i64 }
-}
-
-/// Twilio itself says that it has no such call; a proxy's 404 does not count.
-fn is_unknown(error: &ClientError) -> bool {
-    matches!(error, ClientError::Refused { status: 404, code: Some(20404), .. })
 }
 
 /// A SID is 128 bits in hexadecimal digits.
