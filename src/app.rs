@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use domain::direction::Lines;
+use domain::phone::PhoneNumber;
 use projections::ids::IdKey;
 use projections::runner::{Progress, Runner};
 use secrecy::SecretString;
@@ -27,6 +28,7 @@ use crate::postgres;
 use crate::reconcile::{self, Reconciler};
 use crate::recordings::Recordings;
 use crate::twilio::client::{self, Client, ClientError};
+use crate::twilio::routing::Routing;
 
 /// What every handler may use. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -82,7 +84,13 @@ impl Rest {
         let data_dir = config.data_dir.clone().unwrap_or_else(postgres::default_data_dir);
         let recordings =
             Recordings::new(client.clone(), data_dir.join("recordings"), config.recordings_cache_bytes);
-        let reconcile = reconcile::Settings { client, clock, jobs: config.reconcile, requests_at_once };
+        let reconcile = reconcile::Settings {
+            client,
+            clock,
+            jobs: config.reconcile,
+            requests_at_once,
+            learns_numbers: config.owned_numbers.is_empty(),
+        };
         Ok(Self { reconcile, recordings })
     }
 }
@@ -127,13 +135,23 @@ pub struct Book {
     pub(crate) pool: PgPool,
     pub(crate) ids: IdKey,
     pub(crate) runner: Runner,
+    /// Our numbers, as Twilio told them the last time.
+    learnt: Vec<PhoneNumber>,
 }
 
 impl Book {
     pub async fn open(pool: PgPool, owner: &Owner) -> Result<Self, StartError> {
         let ids = installation::prepare(&pool, owner).await?;
         let runner = Runner::init(pool.clone(), &ids).await?;
-        Ok(Self { pool, ids, runner })
+        let learnt = reconcile::owned_numbers(&pool).await?;
+        Ok(Self { pool, ids, runner, learnt })
+    }
+
+    /// Before anything is judged: where nobody configured our numbers, they are those of the last time.
+    pub fn remind(&self, routing: &watch::Sender<Routing>) {
+        routing.send_if_modified(|routing| {
+            routing.caller_id.is_none() && !self.learnt.is_empty() && routing.own(self.learnt.clone())
+        });
     }
 }
 
@@ -155,6 +173,7 @@ impl App {
     /// Starts what the door leads to. Without a Twilio to ask, only webhooks tell of calls.
     pub fn behind(door: Door, writer: Writer, book: Book, rest: Option<Rest>) -> Self {
         let routing = door.state.routing.clone();
+        book.remind(&routing);
         let (reconcile, recordings) = rest.map(|rest| (rest.reconcile, rest.recordings)).unzip();
         let mut engine = Engine::start(book, routing.subscribe(), reconcile);
         engine.reconcile(routing);

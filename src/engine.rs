@@ -39,7 +39,7 @@ pub struct Engine {
 impl Engine {
     /// Works whenever it holds the worker lease. Calls are judged by the lines that `routing` has at the time.
     pub fn start(book: Book, routing: watch::Receiver<Routing>, twilio: Option<reconcile::Settings>) -> Self {
-        let Book { pool, ids, runner } = book;
+        let Book { pool, ids, runner, .. } = book;
         let mut tasks = JoinSet::new();
         let progress = runner.progress();
         let lease = Lease::new(pool.clone());
@@ -76,9 +76,8 @@ impl Engine {
     /// first: what is judged without them stays so.
     pub fn reconcile(&mut self, routing: watch::Sender<Routing>) {
         let Some(reconciler) = self.reconciler.clone() else { return };
-        let configured = routing.borrow().caller_id.is_some();
-        let (known, mut lines_known) = watch::channel(configured);
-        if !configured {
+        let (known, mut lines_known) = watch::channel(routing.borrow().caller_id.is_some());
+        if reconciler.learns_numbers {
             let reconciler = reconciler.clone();
             self.tasks.spawn(async move {
                 reconciler.learn_numbers(routing, known).await;

@@ -47,6 +47,8 @@ pub struct Reconciler {
     clock: Clock,
     settings: config::Reconcile,
     requests_at_once: usize,
+    /// Which numbers are ours is asked of Twilio.
+    pub learns_numbers: bool,
     committer: Committer,
     progress: watch::Receiver<Progress>,
     stored: Arc<dyn Fn() + Send + Sync>,
@@ -65,6 +67,8 @@ pub struct Settings {
     pub clock: Clock,
     pub jobs: config::Reconcile,
     pub requests_at_once: usize,
+    /// Nobody configured which numbers are ours.
+    pub learns_numbers: bool,
 }
 
 /// Why a job did not come to its end. What it had read is stored, and its cursor has not moved.
@@ -108,9 +112,19 @@ impl Reconciler {
         progress: watch::Receiver<Progress>,
         stored: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        let Settings { client, clock, jobs, requests_at_once } = settings;
+        let Settings { client, clock, jobs, requests_at_once, learns_numbers } = settings;
         let stored = Arc::new(stored);
-        Self { pool, client, clock, settings: jobs, requests_at_once, committer, progress, stored }
+        Self {
+            pool,
+            client,
+            clock,
+            settings: jobs,
+            requests_at_once,
+            learns_numbers,
+            committer,
+            progress,
+            stored,
+        }
     }
 
     /// What is wrong with what is done without anybody asking, a sentence each: what failed the last time, and what has

@@ -47,9 +47,10 @@ pub(super) async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::R
     let routing = watch::Sender::new(door::routing(config));
     let outcome = with_database(config, async |pool, _| {
         let book = Book::open(pool, &home.credentials.owner).await?;
+        book.remind(&routing);
         let engine = Engine::start(book, routing.subscribe(), Some(rest.reconcile));
         let reconciler = engine.reconciler.clone().context("there is no Twilio to ask")?;
-        if config.owned_numbers.is_empty() {
+        if reconciler.learns_numbers {
             reconciler.learn_numbers_once(&routing).await?;
         }
         let progress = Progress::new("hours");

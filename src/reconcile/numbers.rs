@@ -22,19 +22,9 @@ const EVERY: Duration = Duration::from_secs(3_600);
 const AGAIN: Duration = Duration::from_secs(15);
 
 impl Reconciler {
-    /// Keeps the lines of `routing` as Twilio has them; first as they were the last time, so that a start while Twilio
-    /// cannot be reached judges calls as before. Says so in `known` when there is something to judge by.
+    /// Keeps the lines of `routing` as Twilio has them. Says so in `known` when there is something to judge by.
     pub async fn learn_numbers(self, routing: watch::Sender<Routing>, known: watch::Sender<bool>) {
         let mut said = String::new();
-        match remembered(&self.pool).await {
-            Ok(numbers) => {
-                known.send_if_modified(|known| !numbers.is_empty() && !std::mem::replace(known, true));
-                take(&routing, numbers);
-            }
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the owned numbers of last time cannot be read")
-            }
-        }
         loop {
             let again = match self.look_up_numbers().await {
                 Ok(numbers) => {
