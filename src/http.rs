@@ -9,6 +9,7 @@ pub mod problem;
 pub mod recordings;
 pub mod request_id;
 pub mod router;
+pub mod security;
 pub mod sid;
 pub mod stream;
 pub mod sync;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use projections::chain;
 use projections::lag::{self, Lag};
 use projections::quarantine;
@@ -69,6 +71,38 @@ pub async fn health(State(state): State<AppState>) -> Json<Value> {
     // Which of the callbooks on this database decides and folds.
     let worker = log.map_or(Value::Null, |log| json!(log.worker));
     Json(report(&state.door, why, json!({ "inbox": inbox, "worker": worker, "projection": projection })))
+}
+
+/// Whether the process answers at all. What it stands on is another matter: whoever restarts it because its database is
+/// away only loses the calls at hand.
+pub async fn live() -> &'static str {
+    "ok"
+}
+
+/// Whether this instance can serve reads: 200, or 503 with `why`. Webhooks are taken either way, so it is not for the
+/// balancer that Twilio comes through.
+pub async fn ready(State(state): State<AppState>) -> Response {
+    let mut why: Vec<String> = state.progress.borrow().stopped.iter().map(ToString::to_string).collect();
+    match (state.door.inbox.outage(), tokio::time::timeout(PATIENCE, lag::lag(&state.pool)).await) {
+        (Some(outage), _) => why.push(outage.to_string()),
+        (None, Err(_)) => why.push("the database does not answer in time".to_owned()),
+        (None, Ok(Err(_))) => why.push("the database does not say how far everything is".to_owned()),
+        (None, Ok(Ok(lag))) if lag.seconds > LONG => {
+            why.push(format!("the read model is {:.0} s behind the log", lag.seconds));
+        }
+        (None, Ok(Ok(_))) => {}
+    }
+    readiness(&why)
+}
+
+/// While there is no book to read.
+pub async fn not_ready() -> Response {
+    readiness(&["the database has not been opened yet".to_owned()])
+}
+
+fn readiness(why: &[String]) -> Response {
+    let status = if why.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": why.is_empty(), "why": why }))).into_response()
 }
 
 /// The same while the database has not been opened yet.

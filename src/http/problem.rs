@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use projections::chain;
@@ -77,7 +77,7 @@ pub enum ApiError {
 }
 
 /// The body of a refusal.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Problem {
     /// `/problems/<code>`, or `about:blank` where the status says it all.
     #[serde(rename = "type")]
@@ -90,6 +90,22 @@ pub struct Problem {
     /// The query or path parameter at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'static str>,
+    /// The name of the request in our log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
+impl Problem {
+    /// Tells a refused caller which request that was; other answers stay as they are.
+    pub(super) fn name(response: &mut Response, request_id: &str) {
+        let Some(problem) = response.extensions_mut().remove::<Self>() else { return };
+        let named = Self { request_id: Some(request_id.to_owned()), ..problem };
+        // A problem is always JSON; were it not, the caller has the one without a name.
+        if let Ok(body) = serde_json::to_vec(&named) {
+            response.headers_mut().remove(CONTENT_LENGTH);
+            *response.body_mut() = body.into();
+        }
+    }
 }
 
 impl ApiError {
@@ -153,6 +169,7 @@ impl ApiError {
                 Self::Future { .. } => Some("as_of"),
                 _ => None,
             },
+            request_id: None,
         };
         (status, problem)
     }
@@ -183,7 +200,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
         let (status, problem) = self.problem();
-        let mut response = (status, Json(problem)).into_response();
+        let mut response = (status, Json(&problem)).into_response();
+        response.extensions_mut().insert(problem);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::SERVICE_UNAVAILABLE {

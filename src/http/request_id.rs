@@ -10,6 +10,8 @@ use axum::response::Response;
 use tracing::Instrument;
 use tracing::field::Empty;
 
+use super::problem::Problem;
+
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 64;
 
@@ -35,6 +37,7 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
         latency_ms = Empty,
     );
     let mut response = next.run(request).instrument(span.clone()).await;
+    Problem::name(&mut response, &id);
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(X_REQUEST_ID, id);
     }

@@ -9,7 +9,9 @@ use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::webhooks::Service;
-use super::{calls, conversations, health, problem, recordings, request_id, stream, sync, webhooks};
+use super::{
+    calls, conversations, health, problem, recordings, request_id, security, stream, sync, webhooks,
+};
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::ingest::Endpoint;
@@ -17,6 +19,8 @@ use crate::ingest::Endpoint;
 pub fn router(state: AppState) -> Router {
     Router::new()
         .route("/health", get(health::health))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
         // Integrators and the page.
         .route("/api/conversations", get(conversations::list))
         .route("/api/conversations/active", get(conversations::active))
@@ -36,6 +40,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn(security::headers))
         .layer(from_fn(request_id::trace))
         .with_state(state)
 }
@@ -44,10 +49,13 @@ pub fn router(state: AppState) -> Router {
 pub fn without_book(door: DoorState) -> Router {
     Router::new()
         .route("/health", get(health::without_book))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::not_ready))
         .merge(webhooks(door.clone()))
         .fallback(problem::not_open)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn(security::headers))
         .layer(from_fn(request_id::trace))
         .with_state(door)
 }

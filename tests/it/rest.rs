@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::{dial_action, incoming, lasting, status};
+use crate::support::client::{dial_action, http, incoming, lasting, status};
 use crate::support::{CUSTOMER, Callbook, DISPATCHER, OURS, call_sid};
 
 /// One answered call of 29 seconds, 20 of them spoken.
@@ -23,6 +23,55 @@ async fn answered_call(callbook: &Callbook) {
     let ended = status(&parent, None, CUSTOMER, OURS, "completed", 0, &at(29));
     twilio.send("voice-status", &lasting(ended, 29)).await;
     callbook.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_names_the_request_as_the_log_does() {
+    let callbook = Callbook::start().await;
+    for path in ["/nowhere", "/api/conversations?page=0", "/api/calls/CA1"] {
+        let response = http().get(format!("{}{path}", callbook.url)).send().await.unwrap();
+        let named = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["request_id"], named, "{path}: {problem}");
+    }
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_cache_keeps_an_answer_and_no_page_frames_it() {
+    let callbook = Callbook::start().await;
+    for path in ["/health", "/api/conversations", "/nowhere", "/api/calls/CA1"] {
+        let response = http().get(format!("{}{path}", callbook.url)).send().await.unwrap();
+        let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+        assert_eq!(header("cache-control"), "no-store", "{path}");
+        assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(header("x-frame-options"), "DENY", "{path}");
+        assert_eq!(header("content-security-policy"), "default-src 'none'; frame-ancestors 'none'", "{path}");
+    }
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_alive_without_its_database_and_ready_with_it() {
+    let callbook = Callbook::on_its_own_server(&[]).await;
+    assert_eq!(callbook.fetch("/readyz").await, (200, json!({ "ready": true, "why": [] })));
+    callbook.server().stop().await;
+    let until_known = async {
+        while callbook.fetch("/readyz").await.0 == 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    until_known.await;
+    let alive = http().get(format!("{}/livez", callbook.url)).send().await.unwrap();
+    assert_eq!((alive.status().as_u16(), alive.text().await.unwrap().as_str()), (200, "ok"));
+    callbook.server().start().await;
+    let until_back = async {
+        while callbook.fetch("/readyz").await.0 != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    until_back.await;
+    callbook.stop().await;
 }
 
 #[tokio::test]
