@@ -112,6 +112,19 @@ impl Script {
         Script { index, scenario, started_at, requests, expected, legs }
     }
 
+    /// What callbook must show once it has asked Twilio as well: also how long a root lasted whose end no webhook told.
+    pub fn expected_when_asked(&self) -> Vec<ExpectedCall> {
+        let lasted =
+            |leg: &Leg| leg.answered.map_or(0, |answered| (leg.ended - answered).as_secs().cast_signed());
+        let total = self.legs.first().map(lasted);
+        let known = self.expected.iter().zip(&self.legs).map(|(expected, leg)| ExpectedCall {
+            duration: expected.duration.or_else(|| Some(lasted(leg))),
+            wait_time: expected.wait_time.or_else(|| Some((total? - expected.talk_time?).max(0))),
+            ..expected.clone()
+        });
+        known.collect()
+    }
+
     /// From the first request to the last, in call time.
     pub fn length(&self) -> Duration {
         self.requests.last().map_or(Duration::ZERO, |request| request.at)

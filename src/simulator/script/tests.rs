@@ -336,3 +336,19 @@ fn callbooks_own_rules_find_the_direction_and_the_customer_that_the_story_tells(
         }
     }
 }
+
+#[test]
+fn asking_twilio_tells_the_ends_that_no_webhook_tells_and_changes_no_other() {
+    let mut untold = 0;
+    for index in 0..60 {
+        let script = Script::generate(3, index, &account(), started_at());
+        for (heard, asked) in script.expected.iter().zip(script.expected_when_asked()) {
+            assert!(asked.duration.is_some() && asked.wait_time.is_some(), "{asked:?}");
+            let told = ExpectedCall { duration: heard.duration, wait_time: heard.wait_time, ..asked.clone() };
+            assert_eq!(told, *heard);
+            assert!(heard.duration.is_none() || heard.duration == asked.duration);
+            untold += usize::from(heard.duration.is_none());
+        }
+    }
+    assert!(untold > 0, "some root ends without a webhook");
+}
