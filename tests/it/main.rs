@@ -32,6 +32,7 @@ mod soak;
 mod spool;
 mod stream;
 mod support;
+mod sync;
 mod twilio_client;
 mod versions;
 mod webhooks;

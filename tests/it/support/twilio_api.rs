@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use callbook::clock::Clock;
+use callbook::reconcile::{Job, Outcome, Reconciler};
 use callbook::simulator::{Account, RestApi, Script, World};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Callbook, account};
+use super::{ACCOUNT_SID, AUTH_TOKEN, Callbook, account, client};
 
 pub struct TwilioApi {
     pub world: World,
@@ -109,4 +113,56 @@ impl Callbook {
             assert_eq!(known.get(&told.call_sid), Some(&expected));
         }
     }
+}
+
+pub fn reconciler(callbook: &Callbook) -> Reconciler {
+    callbook.app.state.reconciler.clone().unwrap()
+}
+
+pub async fn perform(callbook: &Callbook, job: Job) -> Outcome {
+    let epoch = callbook.epoch().await;
+    let outcome = reconciler(callbook).perform(job, Some(epoch), |_| {}).await.unwrap();
+    callbook.settled().await;
+    outcome
+}
+
+pub async fn every_job(callbook: &Callbook) {
+    for job in [Job::Hot, Job::Warm, Job::Cold] {
+        perform(callbook, job).await;
+    }
+}
+
+/// Sends these scripts' webhooks in a random order, some not at all and some twice.
+pub async fn send_shuffled(callbook: &Callbook, scripts: &[Script], drop: f64, repeat: f64) {
+    let mut rng = StdRng::seed_from_u64(4);
+    let mut requests = Vec::new();
+    for request in scripts.iter().flat_map(|script| &script.requests) {
+        if rng.random::<f64>() >= drop {
+            requests.push(request.clone());
+            if rng.random::<f64>() < repeat {
+                requests.push(request.clone());
+            }
+        }
+    }
+    requests.shuffle(&mut rng);
+    let twilio = callbook.twilio();
+    for chunk in requests.chunks(32) {
+        futures::future::join_all(
+            chunk.iter().map(|request| twilio.send(request.endpoint.name(), &request.params)),
+        )
+        .await;
+    }
+}
+
+/// Has Twilio call somebody, as its console could.
+pub async fn create_call(twilio: &TwilioApi, from: &str, to: &str) -> serde_json::Value {
+    let created = client::http()
+        .post(format!("{}/2010-04-01/Accounts/{ACCOUNT_SID}/Calls.json", twilio.url))
+        .basic_auth(ACCOUNT_SID, Some(AUTH_TOKEN))
+        .form(&[("To", to), ("From", from), ("Url", "https://calls.example.com/twiml")])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(created.status(), 201);
+    created.json().await.unwrap()
 }
