@@ -3,20 +3,19 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::{Json, extract::RawQuery};
 use rand::RngExt;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::dates::Window;
-use super::envelope::{Paging, Span};
+use super::envelope::{Listing, Span};
 use super::error::ApiError;
-use super::trouble::PageFate;
 use super::{VERSION, parse_form, resource_uri};
 use crate::simulator::script::{Leg, Status, rfc_2822};
 use crate::simulator::world::{Call, Resource, World, chance};
@@ -187,12 +186,9 @@ impl Filter {
 
 pub async fn list(
     State(world): State<World>,
-    Extension(fate): Extension<PageFate>,
-    uri: Uri,
-    RawQuery(query): RawQuery,
+    Listing { query, paging }: Listing,
 ) -> Result<Response, ApiError> {
-    let query = parse_form(query.unwrap_or_default().as_bytes())?;
-    let (filter, paging) = (Filter::read(&query)?, Paging::read(&uri, &query, fate)?);
+    let filter = Filter::read(&query)?;
     world.read(|ledger, now| {
         let span = filter.span(filter.parent.as_deref().and_then(|parent| ledger.calls.get(parent)));
         let page = paging.cut(&ledger.calls, span, |call| {

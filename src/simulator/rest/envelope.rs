@@ -3,7 +3,9 @@
 use std::ops::Bound;
 
 use axum::Json;
+use axum::extract::FromRequestParts;
 use axum::http::Uri;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -11,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::dates::Window;
 use super::error::ApiError;
+use super::parse_form;
 use super::trouble::PageFate;
 use crate::simulator::world::{Resource, Shelf};
 use crate::twilio::form::Form;
@@ -28,6 +31,24 @@ pub struct Paging {
     number: usize,
     token: Option<Token>,
     fate: PageFate,
+}
+
+/// What every list is asked: which page, and by what.
+#[derive(Debug)]
+pub struct Listing {
+    pub query: Form,
+    pub paging: Paging,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Listing {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let query = parse_form(parts.uri.query().unwrap_or_default().as_bytes())?;
+        let fate = parts.extensions.get::<PageFate>().copied().unwrap_or_default();
+        let paging = Paging::read(&parts.uri, &query, fate)?;
+        Ok(Self { query, paging })
+    }
 }
 
 /// A token names the row at which it was given, so that what comes in later moves no page.
@@ -60,7 +81,7 @@ pub struct Page<R> {
 }
 
 impl Paging {
-    pub fn read(uri: &Uri, query: &Form, fate: PageFate) -> Result<Paging, ApiError> {
+    fn read(uri: &Uri, query: &Form, fate: PageFate) -> Result<Paging, ApiError> {
         let number = |name: &str, usual: usize, most: usize| match query.get(name) {
             None | Some("") => Ok(usual),
             Some(text) => text.parse().ok().filter(|number| *number <= most).ok_or_else(|| {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use rand::RngExt;
@@ -12,9 +12,8 @@ use time::OffsetDateTime;
 
 use super::calls::is_party;
 use super::dates::Window;
-use super::envelope::{Paging, Span};
+use super::envelope::{Listing, Span};
 use super::error::ApiError;
-use super::trouble::PageFate;
 use super::{VERSION, parse_form, resource_uri};
 use crate::simulator::script::rfc_2822;
 use crate::simulator::world::{Message, World};
@@ -75,12 +74,9 @@ impl MessageResource {
 
 pub async fn list(
     State(world): State<World>,
-    Extension(fate): Extension<PageFate>,
-    uri: Uri,
-    RawQuery(query): RawQuery,
+    Listing { query, paging }: Listing,
 ) -> Result<Response, ApiError> {
-    let query = parse_form(query.unwrap_or_default().as_bytes())?;
-    let (paging, sent) = (Paging::read(&uri, &query, fate)?, Window::read(&query, "DateSent")?);
+    let sent = Window::read(&query, "DateSent")?;
     let is = |name: &str, value: Option<&str>| {
         query.get(name).filter(|asked| !asked.is_empty()).is_none_or(|asked| value == Some(asked))
     };

@@ -1,26 +1,20 @@
 //! `IncomingPhoneNumbers`: the account's own (CONTRACT §4.6).
 
-use axum::extract::{Extension, RawQuery, State};
-use axum::http::Uri;
+use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::calls::formatted;
-use super::envelope::{Paging, Span};
+use super::envelope::{Listing, Span};
 use super::error::ApiError;
-use super::trouble::PageFate;
-use super::{VERSION, parse_form, resource_uri};
+use super::{VERSION, resource_uri};
 use crate::simulator::script::rfc_2822;
 use crate::simulator::world::{OwnedNumber, Resource, Shelf, World};
 
 pub async fn list(
     State(world): State<World>,
-    Extension(fate): Extension<PageFate>,
-    uri: Uri,
-    RawQuery(query): RawQuery,
+    Listing { query, paging }: Listing,
 ) -> Result<Response, ApiError> {
-    let query = parse_form(query.unwrap_or_default().as_bytes())?;
-    let paging = Paging::read(&uri, &query, fate)?;
     let asked = query.get("PhoneNumber").filter(|number| !number.is_empty());
     let mut shelf = Shelf::default();
     world.numbers().iter().cloned().for_each(|owned| shelf.insert(owned));

@@ -1,7 +1,7 @@
 //! `Recordings`: of one call, of all, one, and what can be heard (CONTRACT §4.4).
 
 use axum::Json;
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::dates::Window;
-use super::envelope::{Paging, Span};
+use super::envelope::{Listing, Span};
 use super::error::ApiError;
-use super::trouble::PageFate;
-use super::{VERSION, media, parse_form, resource_uri};
+use super::{VERSION, media, resource_uri};
 use crate::simulator::script::rfc_2822;
 use crate::simulator::world::{Recording, World};
 
@@ -96,12 +95,9 @@ impl RecordingResource {
 
 pub async fn list(
     State(world): State<World>,
-    Extension(fate): Extension<PageFate>,
-    uri: Uri,
-    RawQuery(query): RawQuery,
+    Listing { query, paging }: Listing,
 ) -> Result<Response, ApiError> {
-    let query = parse_form(query.unwrap_or_default().as_bytes())?;
-    let (paging, created) = (Paging::read(&uri, &query, fate)?, Window::read(&query, "DateCreated")?);
+    let created = Window::read(&query, "DateCreated")?;
     let call = query.get("CallSid").filter(|sid| !sid.is_empty());
     world.read(|ledger, now| {
         let page = paging.cut(&ledger.recordings, Span::of(created), |recording| {
@@ -117,13 +113,11 @@ pub async fn list(
 /// 404 for a call that is not known, an empty list for one without recordings.
 pub async fn list_of_call(
     State(world): State<World>,
-    Extension(fate): Extension<PageFate>,
     Path((_, call)): Path<(String, String)>,
     uri: Uri,
-    RawQuery(query): RawQuery,
+    Listing { query, paging }: Listing,
 ) -> Result<Response, ApiError> {
-    let query = parse_form(query.unwrap_or_default().as_bytes())?;
-    let (paging, created) = (Paging::read(&uri, &query, fate)?, Window::read(&query, "DateCreated")?);
+    let created = Window::read(&query, "DateCreated")?;
     world.read(|ledger, now| {
         let known = ledger.calls.get(&call).filter(|call| ledger.is_known(&call.sid));
         let known =
