@@ -174,7 +174,7 @@ impl Reconciler {
         let result = run::run(self, job, epoch, &tell).await;
         match &result {
             Ok((outcome, cursor)) => {
-                state::succeeded(&self.pool, job, cursor, self.clock.now()).await?;
+                state::succeeded(&self.pool, job.name(), cursor, self.clock.now()).await?;
                 let Outcome { total, synced, updated, .. } = outcome;
                 // Twilio is asked every minute, and mostly has nothing to tell.
                 if synced + updated > 0 {

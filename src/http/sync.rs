@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
-use projections::generation::Snapshot;
 use projections::scorecard::{self, Scorecard};
 use serde_json::{Value, json};
 
@@ -31,7 +30,7 @@ pub async fn recent(State(state): State<AppState>) -> Result<Json<Value>, ApiErr
 pub async fn scorecard(State(state): State<AppState>, uri: Uri) -> Result<Json<Scorecard>, ApiError> {
     let days =
         whole_number(&uri, "days", DEFAULT_DAYS, 1..=MOST_DAYS, "a whole number of days from 1 to 31")?;
-    let mut snapshot: Snapshot = open(&state).await?;
+    let mut snapshot = open(&state).await?;
     let now = time::OffsetDateTime::now_utc();
     scorecard::scorecard(&mut snapshot, days, now).await.map(Json).map_err(unreadable)
 }

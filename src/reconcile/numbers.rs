@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use domain::phone::PhoneNumber;
 use projections::chain;
+use serde_json::json;
 use sqlx::PgPool;
 use sqlx::types::Json;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::list::List;
@@ -100,7 +100,8 @@ impl Reconciler {
         owned.retain(|number| numbers.contains(number));
         numbers.retain(|number| !owned.contains(number));
         owned.extend(numbers);
-        remember(&self.pool, &owned, self.clock.now()).await?;
+        let kept: Vec<&str> = owned.iter().map(PhoneNumber::as_str).collect();
+        state::succeeded(&self.pool, OWNED_NUMBERS, &json!({ "numbers": kept }), self.clock.now()).await?;
         Ok(owned)
     }
 }
@@ -130,21 +131,4 @@ pub async fn remembered(pool: &PgPool) -> sqlx::Result<Vec<PhoneNumber>> {
             .await?;
     let kept = kept.map(|Json(numbers)| numbers).unwrap_or_default();
     Ok(kept.iter().filter_map(|number| PhoneNumber::try_new(number).ok()).collect())
-}
-
-async fn remember(pool: &PgPool, numbers: &[PhoneNumber], now: OffsetDateTime) -> sqlx::Result<()> {
-    let numbers: Vec<&str> = numbers.iter().map(PhoneNumber::as_str).collect();
-    sqlx::query(
-        "insert into sync_state (job_name, cursor, last_success_at, updated_at)
-         values ($1, jsonb_build_object('numbers', $2::text[]), $3, $3)
-         on conflict (job_name) do update
-            set cursor = excluded.cursor, last_success_at = excluded.last_success_at, last_error = null,
-                updated_at = excluded.updated_at",
-    )
-    .bind(OWNED_NUMBERS)
-    .bind(numbers)
-    .bind(now)
-    .execute(pool)
-    .await
-    .map(drop)
 }

@@ -36,10 +36,11 @@ pub(super) async fn load(pool: &PgPool, job: Job) -> sqlx::Result<Option<(Cursor
     Ok(row.and_then(|(Json(cursor), at)| Some((cursor, at?))))
 }
 
+/// Keeps what was found; the failure before it is over.
 pub(super) async fn succeeded(
     pool: &PgPool,
-    job: Job,
-    cursor: &Cursor,
+    name: &str,
+    cursor: &(impl Serialize + Sync),
     now: OffsetDateTime,
 ) -> sqlx::Result<()> {
     sqlx::query(
@@ -48,7 +49,7 @@ pub(super) async fn succeeded(
             set cursor = excluded.cursor, last_success_at = excluded.last_success_at, last_error = null,
                 updated_at = excluded.updated_at",
     )
-    .bind(job.name())
+    .bind(name)
     .bind(Json(cursor))
     .bind(now)
     .execute(pool)

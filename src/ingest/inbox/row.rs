@@ -142,7 +142,8 @@ pub(super) enum Known {
     Revives,
 }
 
-/// Returns the ids of the rows that wait to be decided because of this, in no order.
+/// Where rows are revived, gives the ids of those that wait to be decided because of this, in no order; else nothing,
+/// as nobody asks which webhooks were new.
 pub(super) async fn insert(
     connection: &mut PgConnection,
     rows: &[Row],
@@ -154,7 +155,8 @@ pub(super) async fn insert(
             "do update set processing_status = 'pending', retry_count = 0, error = null, processed_at = null,
                     next_attempt_at = null
               where twilio_webhook_inbox.processing_status = 'dead_letter'
-                and twilio_webhook_inbox.outcome is null"
+                and twilio_webhook_inbox.outcome is null
+             returning id"
         }
     };
     let insert = format!(
@@ -167,8 +169,7 @@ pub(super) async fn insert(
                        $7::timestamptz[], $8::text[], $9::text[], $10::text[])
                 as row (source, event_type, call_sid, recording_sid, dedupe_key, payload, received_at, request_id,
                         idempotency_token, error)
-         on conflict (dedupe_key) {on_conflict}
-         returning id"
+         on conflict (dedupe_key) {on_conflict}"
     );
     sqlx::query_scalar(&insert)
         .bind(rows.iter().map(|row| row.source).collect::<Vec<_>>())
