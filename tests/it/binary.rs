@@ -143,11 +143,17 @@ async fn killed_it_starts_again_on_the_same_data_and_no_call_hangs() {
     assert_eq!(third.ended(), Some(0));
 }
 
-/// Who decides and folds, as `/health` says: the process and the epoch. Nobody for a moment while it passes on.
+/// Who decides and folds, as `/health` says when the database has told it: the process and the epoch. Nobody for a
+/// moment while it passes on.
 async fn worker(process: &Process) -> (Option<u32>, i64) {
-    let worker = process.get("/health").await["worker"].clone();
-    let holder = worker["holder"].as_str().and_then(|holder| holder.split('/').nth(1)?.parse().ok());
-    (holder, worker["epoch"].as_i64().unwrap())
+    loop {
+        let worker = process.get("/health").await["worker"].clone();
+        if let Some(epoch) = worker["epoch"].as_i64() {
+            let holder = worker["holder"].as_str();
+            return (holder.and_then(|holder| holder.split('/').nth(1)?.parse().ok()), epoch);
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -261,7 +261,7 @@ async fn a_call_whose_history_cannot_be_read_is_tried_again_later_and_holds_up_n
     let mut progress = callbook.app.state.progress.clone();
     progress.wait_for(|progress| progress.position >= head).await.unwrap();
     assert_eq!(callbook.get("/api/conversations").await["total"], 1);
-    let health = callbook.get("/health").await;
+    let health = callbook.health().await;
     assert_eq!(health["status"], "degraded");
     assert_eq!(health["why"][0], "1 calls are quarantined; see `callbook quarantine list`");
     callbook.verify().await;

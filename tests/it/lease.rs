@@ -80,7 +80,7 @@ async fn one_works_the_others_follow_and_take_over_when_it_stops() {
     let head = second.settled().await;
     assert_eq!(first.settled().await, head);
     assert_eq!(*second.app.state.lease.held().borrow(), None);
-    let health = second.get("/health").await;
+    let health = second.health().await;
     assert_eq!(health["worker"]["epoch"], epoch);
     assert_eq!(health["worker"]["expired"], false);
     assert_eq!(health["projection"]["behind"], 0);

@@ -84,7 +84,7 @@ async fn a_row_that_the_database_refuses_sets_one_family_aside_until_it_can_be_f
         callbook.get(&format!("/api/conversations/{}/messages", stale["id"].as_str().unwrap())).await;
     assert_eq!(messages["stale"], true);
     assert_eq!(thread_of(&callbook, OTHER_CUSTOMER).await["stale"], false);
-    assert_eq!(callbook.get("/health").await["projection"]["quarantined"], 3);
+    assert_eq!(callbook.health().await["projection"]["quarantined"], 3);
     let ids = callbook.ids().await;
     let diff = rebuild::dry_run(&callbook.pool, &ids, |_| {}).await.unwrap();
     assert!(diff.is_empty(), "{diff:#?}");

@@ -265,7 +265,7 @@ async fn refused_credentials_a_suspended_account_and_a_body_that_is_not_json_are
         assert!(error.contains(said), "{error}");
         let after: String = sqlx::query_scalar(cursor).fetch_one(&callbook.pool).await.unwrap();
         assert_eq!(after, before);
-        let health = callbook.get("/health").await;
+        let health = callbook.health().await;
         assert_eq!(health["status"], "degraded");
         assert!(health["why"].to_string().contains("reconcile_hot has failed"), "{health}");
 

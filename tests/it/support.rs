@@ -99,18 +99,27 @@ impl Callbook {
 
     /// What it says when it is healthy. A busy machine may look like a database that does not answer for a while.
     pub async fn healthy(&self) -> serde_json::Value {
-        let until_healthy = async {
+        self.health_once(|health| health["status"] == "healthy").await
+    }
+
+    /// What it says, healthy or not, when the database has answered in time.
+    pub async fn health(&self) -> serde_json::Value {
+        self.health_once(|health| health["projection"]["head"].is_i64()).await
+    }
+
+    async fn health_once(&self, said: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let until_said = async {
             loop {
                 let health = self.get("/health").await;
-                if health["status"] == "healthy" {
+                if said(&health) {
                     return health;
                 }
                 tokio::task::yield_now().await;
             }
         };
-        match tokio::time::timeout(FOREVER, until_healthy).await {
+        match tokio::time::timeout(FOREVER, until_said).await {
             Ok(health) => health,
-            Err(_) => panic!("not healthy after {FOREVER:?}: {}", self.get("/health").await),
+            Err(_) => panic!("not so after {FOREVER:?}: {}", self.get("/health").await),
         }
     }
 
