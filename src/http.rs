@@ -4,6 +4,7 @@ pub mod as_of;
 pub mod calls;
 pub mod conversations;
 pub mod health;
+pub mod openapi;
 pub mod page;
 pub mod problem;
 pub mod recordings;

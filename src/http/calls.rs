@@ -22,6 +22,7 @@ const DEFAULT_LIMIT: i64 = 100;
 const LARGEST_LIMIT: i64 = 200;
 
 /// `GET /api/calls/:sid`: the call with all legs of its family, its thread and its entry there.
+#[utoipa::path(get, path = "/api/calls/{sid}", tag = "calls", responses((status = 200, body = Object)))]
 pub async fn one(State(state): State<AppState>, Sid(sid): Sid<CallSid>) -> Result<Json<Value>, ApiError> {
     let mut snapshot = open(&state).await?;
     let family = snapshot.call(sid.as_str()).await.map_err(unreadable)?.ok_or_else(|| unknown(&sid))?;
@@ -41,6 +42,7 @@ pub async fn one(State(state): State<AppState>, Sid(sid): Sid<CallSid>) -> Resul
 
 /// `GET /api/calls/:sid/events`: the family's events in the order of the log, `limit` of them after the position
 /// `after`.
+#[utoipa::path(get, path = "/api/calls/{sid}/events", tag = "calls", responses((status = 200, body = Object)))]
 pub async fn events(
     State(state): State<AppState>,
     Sid(sid): Sid<CallSid>,
@@ -72,6 +74,7 @@ pub async fn events(
 
 /// `GET /api/calls/:sid/explain`: each request about the family in the order received, what came of it, and what
 /// each event changed in the rows.
+#[utoipa::path(get, path = "/api/calls/{sid}/explain", tag = "calls", responses((status = 200, body = Object)))]
 pub async fn explain(State(state): State<AppState>, Sid(sid): Sid<CallSid>) -> Result<Json<Value>, ApiError> {
     let explained = explain::explain(&state.pool, &state.ids, &sid).await.map_err(unreadable)?;
     let Explanation { root, calls, steps, position, .. } = explained.ok_or_else(|| unknown(&sid))?;

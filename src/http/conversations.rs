@@ -21,6 +21,7 @@ use super::problem::ApiError;
 use crate::app::AppState;
 
 /// `GET /api/conversations`: the one with the newest call first.
+#[utoipa::path(get, path = "/api/conversations", tag = "conversations", responses((status = 200, body = Object)))]
 pub async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<Value>, ApiError> {
     let query = ListQuery::from_uri(&uri, page::DEFAULT_LIMIT)?;
     let mut snapshot = open(&state).await?;
@@ -36,6 +37,7 @@ pub async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<Value>
 }
 
 /// `GET /api/conversations/active`: calls in progress, each with its conversation once it has one.
+#[utoipa::path(get, path = "/api/conversations/active", tag = "conversations", responses((status = 200, body = Object)))]
 pub async fn active(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
     let mut snapshot = open(&state).await?;
     let calls: Vec<Value> = snapshot
@@ -56,6 +58,7 @@ pub async fn active(State(state): State<AppState>) -> Result<Json<Value>, ApiErr
 }
 
 /// `GET /api/conversations/:id`.
+#[utoipa::path(get, path = "/api/conversations/{id}", tag = "conversations", responses((status = 200, body = Object)))]
 pub async fn one(State(state): State<AppState>, Id(id): Id) -> Result<Json<Value>, ApiError> {
     let mut snapshot = open(&state).await?;
     let thread = known(&mut snapshot, id).await?;
@@ -66,6 +69,7 @@ pub async fn one(State(state): State<AppState>, Id(id): Id) -> Result<Json<Value
 
 /// `GET /api/conversations/:id/messages`: its calls, newest first, legs merged (seed 000's note). With `as_of`,
 /// as they were.
+#[utoipa::path(get, path = "/api/conversations/{id}/messages", tag = "conversations", responses((status = 200, body = Object)))]
 pub async fn messages(State(state): State<AppState>, Id(id): Id, uri: Uri) -> Result<Json<Value>, ApiError> {
     let query = ListQuery::from_uri(&uri, page::DEFAULT_THREAD_LIMIT)?;
     let as_of = AsOf::from_uri(&uri)?;

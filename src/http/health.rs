@@ -25,6 +25,7 @@ const LONG: f64 = 15.0;
 
 /// `status` is "healthy" (seed 000), or "degraded" where something stands still, and `why` says what. The answer is
 /// 200 all the same, for as long as webhooks are taken: a load balancer must not turn Twilio away.
+#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = Object)))]
 pub async fn health(State(state): State<AppState>) -> Json<Value> {
     let progress = state.progress.borrow().clone();
     let mut why: Vec<String> = progress.stopped.iter().map(ToString::to_string).collect();
@@ -75,12 +76,14 @@ pub async fn health(State(state): State<AppState>) -> Json<Value> {
 
 /// Whether the process answers at all. What it stands on is another matter: whoever restarts it because its database is
 /// away only loses the calls at hand.
+#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, body = String)))]
 pub async fn live() -> &'static str {
     "ok"
 }
 
 /// Whether this instance can serve reads: 200, or 503 with `why`. Webhooks are taken either way, so it is not for the
 /// balancer that Twilio comes through.
+#[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, body = Object)))]
 pub async fn ready(State(state): State<AppState>) -> Response {
     let mut why: Vec<String> = state.progress.borrow().stopped.iter().map(ToString::to_string).collect();
     match (state.door.inbox.outage(), tokio::time::timeout(PATIENCE, lag::lag(&state.pool)).await) {
@@ -96,6 +99,7 @@ pub async fn ready(State(state): State<AppState>) -> Response {
 }
 
 /// While there is no book to read.
+#[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, body = Object)))]
 pub async fn not_ready() -> Response {
     readiness(&["the database has not been opened yet".to_owned()])
 }
@@ -106,6 +110,7 @@ fn readiness(why: &[String]) -> Response {
 }
 
 /// The same while the database has not been opened yet.
+#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = Object)))]
 pub async fn without_book(State(door): State<DoorState>) -> Json<Value> {
     Json(report(&door, Vec::new(), json!({ "inbox": null, "worker": null, "projection": null })))
 }

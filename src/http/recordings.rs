@@ -26,6 +26,7 @@ const LOOKS: usize = 3;
 /// `GET /api/recordings/:sid/media`: the audio of a recording that the log knows, all of it or one range.
 ///
 /// Conditions are RFC 9110's. A recording never changes, so its SID is its entity tag.
+#[utoipa::path(get, path = "/api/recordings/{sid}/media", tag = "calls", responses((status = 200, body = Object)))]
 pub async fn media(
     State(state): State<AppState>,
     Sid(sid): Sid<RecordingSid>,

@@ -1,66 +1,93 @@
-//! Every route on one page, grouped by who calls it.
+//! Every route on one page, grouped by who may call it.
+//!
+//! A handler says with `#[utoipa::path]` what it takes and answers; its group says who may call it, and with that
+//! what else everybody in the group may be answered ([`openapi`]).
 
 use std::convert::Infallible;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn;
-use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::webhooks::Service;
 use super::{
-    calls, conversations, health, problem, recordings, request_id, security, stream, sync, webhooks,
+    calls, conversations, health, openapi, problem, recordings, request_id, security, stream, sync, webhooks,
 };
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::ingest::Endpoint;
 
+type Routes = OpenApiRouter<AppState>;
+
+/// For load balancers and whoever restarts processes.
+fn for_anybody() -> Routes {
+    Routes::new()
+        .routes(routes!(health::health))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(openapi::document))
+}
+
+/// Whoever may read.
+fn for_viewers() -> Routes {
+    Routes::new()
+        .routes(routes!(conversations::list))
+        .routes(routes!(conversations::active))
+        .routes(routes!(conversations::one))
+        .routes(routes!(conversations::messages))
+        .routes(routes!(calls::one))
+        .routes(routes!(calls::events))
+        .routes(routes!(calls::explain))
+        .routes(routes!(recordings::media))
+        .routes(routes!(stream::calls))
+        .routes(routes!(stream::stats))
+        .routes(routes!(sync::scorecard))
+}
+
+/// Whoever works with what is there.
+fn for_dispatchers() -> Routes {
+    Routes::new().routes(routes!(sync::today)).routes(routes!(sync::recent))
+}
+
+/// Every route of the API, and what the routes say of themselves.
+pub fn api() -> (Router<AppState>, OpenApi) {
+    OpenApiRouter::with_openapi(openapi::head())
+        .merge(for_anybody())
+        .merge(for_viewers())
+        .merge(for_dispatchers())
+        .split_for_parts()
+}
+
 pub fn router(state: AppState) -> Router {
-    Router::new()
-        .route("/health", get(health::health))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        // Integrators and the page.
-        .route("/api/conversations", get(conversations::list))
-        .route("/api/conversations/active", get(conversations::active))
-        .route("/api/conversations/{id}", get(conversations::one))
-        .route("/api/conversations/{id}/messages", get(conversations::messages))
-        .route("/api/calls/{sid}", get(calls::one))
-        .route("/api/calls/{sid}/events", get(calls::events))
-        .route("/api/calls/{sid}/explain", get(calls::explain))
-        .route("/api/recordings/{sid}/media", get(recordings::media))
-        // Twilio, asked now.
-        .route("/api/sync/today", post(sync::today))
-        .route("/api/sync/recent", post(sync::recent))
-        .route("/api/sync/scorecard", get(sync::scorecard))
-        .route("/events/calls", get(stream::calls))
-        .route("/events/stats", get(stream::stats))
-        .merge(webhooks(state.door.clone()))
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(from_fn(security::headers))
-        .layer(from_fn(request_id::trace))
-        .with_state(state)
+    let (routes, _) = api();
+    let routes = routes.merge(webhooks(state.door.clone()));
+    everywhere(routes.fallback(problem::not_found)).with_state(state)
 }
 
 /// While the database has not been opened yet.
 pub fn without_book(door: DoorState) -> Router {
-    Router::new()
-        .route("/health", get(health::without_book))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::not_ready))
-        .merge(webhooks(door.clone()))
-        .fallback(problem::not_open)
+    let routes = OpenApiRouter::new()
+        .routes(routes!(health::without_book))
+        .routes(routes!(health::live))
+        .routes(routes!(health::not_ready));
+    let routes = Router::from(routes).merge(webhooks(door.clone()));
+    everywhere(routes.fallback(problem::not_open)).with_state(door)
+}
+
+/// What holds for every answer.
+fn everywhere<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    routes
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(security::headers))
         .layer(from_fn(request_id::trace))
-        .with_state(door)
 }
 
-/// For Twilio, let in by signature alone.
+/// For Twilio, let in by signature alone. What they take and answer is Twilio's contract, not a part of our API.
 fn webhooks<S: Clone + Send + Sync + 'static>(door: DoorState) -> Router<S> {
     Router::new()
         .route("/webhooks/twilio/voice-inbound", webhook(Endpoint::VoiceInbound))

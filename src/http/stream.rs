@@ -214,6 +214,7 @@ impl Drop for Counted {
 /// `GET /events/calls`: `connected`, `call.created`, `call.updated`, `keepalive` and `reset`.
 ///
 /// `Last-Event-ID`, or `?after=` where a client cannot set headers, resumes after that position.
+#[utoipa::path(get, path = "/events/calls", tag = "live", responses((status = 200, body = Object)))]
 pub async fn calls(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -245,6 +246,7 @@ fn after(uri: &Uri) -> Result<Option<i64>, ApiError> {
 }
 
 /// `GET /events/stats`: what the live stream does.
+#[utoipa::path(get, path = "/events/stats", tag = "live", responses((status = 200, body = Object)))]
 pub async fn stats(State(state): State<AppState>) -> Json<Value> {
     let stats = &state.broadcaster.stats;
     let named: BTreeMap<&str, u64> = [

@@ -17,16 +17,19 @@ const DEFAULT_DAYS: i64 = 7;
 const MOST_DAYS: i64 = 31;
 
 /// `POST /api/sync/today`: the calls of the last 3 days, the newest 500.
+#[utoipa::path(post, path = "/api/sync/today", tag = "sync", responses((status = 200, body = Object)))]
 pub async fn today(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
     sync(&state, Job::Today, "3 days").await
 }
 
 /// `POST /api/sync/recent`: the calls of the last hour, the newest 50.
+#[utoipa::path(post, path = "/api/sync/recent", tag = "sync", responses((status = 200, body = Object)))]
 pub async fn recent(State(state): State<AppState>) -> Result<Json<Value>, ApiError> {
     sync(&state, Job::Recent, "hour").await
 }
 
 /// `GET /api/sync/scorecard?days=`: which facts webhooks told of first, and which had to be asked for.
+#[utoipa::path(get, path = "/api/sync/scorecard", tag = "sync", responses((status = 200, body = Object)))]
 pub async fn scorecard(State(state): State<AppState>, uri: Uri) -> Result<Json<Scorecard>, ApiError> {
     let days =
         whole_number(&uri, "days", DEFAULT_DAYS, 1..=MOST_DAYS, "a whole number of days from 1 to 31")?;
