@@ -20,8 +20,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 pub use leg::Leg;
-pub use message::Message;
-pub use thread::{Contact, Conversation};
+pub use message::{Message, Metadata as MessageMetadata};
+pub use thread::{Contact, ContactMetadata, Conversation, ConversationMetadata};
 
 use crate::generation::{FOLD_VERSION, Generation};
 use crate::ids::IdKey;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use domain::call::CallStatus;
 use serde::Serialize;
 use time::{Date, Duration, OffsetDateTime};
+use utoipa::ToSchema;
 
 use crate::generation::Snapshot;
 use crate::log;
@@ -15,14 +16,14 @@ use crate::log;
 const WEBHOOK: &str = "webhook";
 
 /// Days, the newest first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Scorecard {
     pub days: Vec<Day>,
     /// The last position of the log that is counted.
     pub position: i64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Day {
     /// UTC, as in `2026-02-08`.
     pub day: String,
@@ -33,7 +34,7 @@ pub struct Day {
     pub facts: BTreeMap<String, Fact>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Fact {
     /// First told by a webhook.
     pub webhook: i64,
@@ -45,7 +46,7 @@ pub struct Fact {
     pub late: Option<Late>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Late {
     /// Over all sources, the greatest of their medians.
     pub median_seconds: f64,

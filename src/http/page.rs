@@ -9,7 +9,9 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
 use time::OffsetDateTime;
+use utoipa::{IntoParams, ToSchema};
 
 use super::problem::ApiError;
 
@@ -18,6 +20,42 @@ pub const DEFAULT_LIMIT: i64 = 20;
 /// The same for the calls of one conversation.
 pub const DEFAULT_THREAD_LIMIT: i64 = 100;
 const LARGEST_LIMIT: i64 = 200;
+
+/// Which part of a list; `page`, `offset` and `cursor` exclude one another.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "says what `ListQuery::from_uri` reads")]
+pub struct PageParams {
+    /// Which page, from 1.
+    #[param(minimum = 1, default = 1)]
+    page: Option<i64>,
+    /// How many entries to pass over.
+    #[param(minimum = 0)]
+    offset: Option<i64>,
+    /// `next_cursor` of an earlier answer.
+    cursor: Option<String>,
+    /// Entries a page.
+    #[param(minimum = 1, maximum = 200, default = 20)]
+    limit: Option<i64>,
+}
+
+/// The same for the calls of a conversation.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "says what `ListQuery::from_uri` reads")]
+pub struct ThreadParams {
+    /// Which page, from 1.
+    #[param(minimum = 1, default = 1)]
+    page: Option<i64>,
+    /// How many entries to pass over.
+    #[param(minimum = 0)]
+    offset: Option<i64>,
+    /// `next_cursor` of an earlier answer.
+    cursor: Option<String>,
+    /// Entries a page.
+    #[param(minimum = 1, maximum = 200, default = 100)]
+    limit: Option<i64>,
+}
 
 /// The query parameters of a list, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +70,35 @@ pub enum Window {
     Offset { offset: i64, limit: i64, page: Option<i64> },
     /// `limit` entries after the one that the cursor names.
     After { cursor: Cursor, limit: i64 },
+}
+
+/// What a list says of itself, beside its entries.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Answered {
+    /// Entries in the whole list.
+    total: i64,
+    /// From 1; absent where the page was asked for by `offset` or `cursor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    page: Option<i64>,
+    /// Only where the page was asked for by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<i64>,
+    limit: i64,
+    /// Where the next page begins; null on the last one.
+    next_cursor: Option<String>,
+    /// The last position of the log that this reflects.
+    position: i64,
+}
+
+impl Answered {
+    pub fn new(window: &Window, total: i64, next: Option<Cursor>, position: i64) -> Self {
+        let (page, offset, limit) = match *window {
+            Window::Offset { limit, page: Some(page), .. } => (Some(page), None, limit),
+            Window::Offset { offset, limit, page: None } => (None, Some(offset), limit),
+            Window::After { limit, .. } => (None, None, limit),
+        };
+        Self { total, page, offset, limit, next_cursor: next.map(|cursor| cursor.encode()), position }
+    }
 }
 
 /// The place of an entry in a list ordered by time, then id. Opaque to callers: they hand back what

@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use projections::chain;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::reconcile::Running;
 use crate::twilio::client::ClientError;
@@ -77,7 +78,7 @@ pub enum ApiError {
 }
 
 /// The body of a refusal.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// `/problems/<code>`, or `about:blank` where the status says it all.
     #[serde(rename = "type")]

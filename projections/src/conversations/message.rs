@@ -5,6 +5,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::family::{Family, Merged, wait_time};
 use super::leg::Leg;
@@ -57,11 +58,13 @@ pub struct Message {
 
 /// `messages.metadata`: the fields of seeds 000 and 001 under the names that each has. In the order in which `jsonb`
 /// keeps keys, shorter ones first, so that the database has nothing to sort.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = MessageMetadata)]
 pub struct Metadata {
     pub to: String,
     pub from: String,
     pub missed: bool,
+    #[schema(value_type = String)]
     pub status: CallStatus,
     pub call_sid: String,
     pub duration: Option<i32>,
@@ -77,6 +80,7 @@ pub struct Metadata {
     pub from_number: String,
     pub recording_url: Option<String>,
     pub twilio_status: Option<String>,
+    #[schema(value_type = String)]
     pub display_status: CallStatus,
     pub forwarded_from: Option<String>,
     pub total_duration: Option<i32>,

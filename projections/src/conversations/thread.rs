@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use super::leg::Leg;
 use super::message::Message;
@@ -34,7 +35,7 @@ pub struct Contact {
 }
 
 /// `contacts.metadata`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ContactMetadata {
     pub formatted_number: String,
     pub country_code: Option<String>,
@@ -69,7 +70,7 @@ pub struct Conversation {
 }
 
 /// `conversations.metadata`: seed 001's counters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ConversationMetadata {
     pub total_calls: i64,
     pub total_duration: i64,

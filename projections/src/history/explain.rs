@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::past::CHUNK;
 use super::{PastEvent, Replay, Unreadable};
@@ -33,7 +34,7 @@ pub struct EventStep {
 }
 
 /// A row of the read model that came, went or became another.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct RowChange {
     pub table: &'static str,
     pub key: String,
@@ -43,7 +44,7 @@ pub struct RowChange {
 }
 
 /// A field that differs. What lies inside an object is a field of its own, `metadata.missed`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct FieldChange {
     pub field: String,
     pub before: Value,
