@@ -15,6 +15,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::access::{Access, AccessError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::door::{Door, DoorState};
@@ -39,6 +40,7 @@ pub struct AppState {
     pub progress: watch::Receiver<Progress>,
     pub lease: Lease,
     pub broadcaster: Broadcaster,
+    pub access: Access,
     /// Nothing where there is no Twilio to ask.
     pub reconciler: Option<Reconciler>,
     /// The same.
@@ -114,6 +116,8 @@ pub enum StartError {
     ReadModel(#[from] sqlx::Error),
     #[error("the listening socket cannot be used")]
     Socket(#[from] std::io::Error),
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[error("Twilio cannot be asked")]
     Twilio(#[from] ClientError),
 }
@@ -123,8 +127,10 @@ impl StartError {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Installation(error) => error.may_pass(),
-            Self::ReadModel(error) => installation::is_away(error),
-            Self::Socket(_) | Self::Twilio(_) => false,
+            Self::ReadModel(error) | Self::Access(AccessError::Database(error)) => {
+                installation::is_away(error)
+            }
+            Self::Socket(_) | Self::Twilio(_) | Self::Access(AccessError::NoAdminToken { .. }) => false,
         }
     }
 }
@@ -166,12 +172,13 @@ impl App {
         let twilio = config.twilio_api.base_url.as_deref();
         let rest = twilio.map(|url| Rest::new(config, &credentials, url, Clock::System)).transpose()?;
         let book = Book::open(pool, &credentials.owner).await?;
+        let access = Access::open(config, listener.local_addr()?.ip(), book.pool.clone()).await?;
         let (door, writer) = Door::open(config, credentials, listener).await?;
-        Ok(Self::behind(door, writer, book, rest))
+        Ok(Self::behind(door, writer, book, access, rest))
     }
 
     /// Starts what the door leads to. Without a Twilio to ask, only webhooks tell of calls.
-    pub fn behind(door: Door, writer: Writer, book: Book, rest: Option<Rest>) -> Self {
+    pub fn behind(door: Door, writer: Writer, book: Book, access: Access, rest: Option<Rest>) -> Self {
         let routing = door.state.routing.clone();
         book.remind(&routing);
         let (reconcile, recordings) = rest.map(|rest| (rest.reconcile, rest.recordings)).unzip();
@@ -192,6 +199,7 @@ impl App {
             progress,
             lease: engine.lease.clone(),
             broadcaster,
+            access,
             reconciler: engine.reconciler.clone(),
             recordings,
         };

@@ -4,6 +4,7 @@ pub mod events;
 mod lint_log;
 mod quarantine;
 mod reconcile;
+mod token;
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -23,6 +24,7 @@ use sqlx::PgPool;
 
 use quarantine::QuarantineCommand;
 use reconcile::{ReconcileArgs, ScorecardArgs};
+use token::TokenCommand;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -79,6 +81,9 @@ enum Command {
     Reconcile(ReconcileArgs),
     /// Say which facts webhooks told of, and which had to be asked for
     Scorecard(ScorecardArgs),
+    /// Say who may use the API
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Open psql on callbook's database
     Psql {
         /// What psql is to be called with, such as -c 'select count(*) from messages'
@@ -105,6 +110,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Quarantine(command) => quarantine::quarantine(&config, command).await,
             Command::Reconcile(args) => reconcile::reconcile(&config, args).await,
             Command::Scorecard(args) => reconcile::scorecard(&config, args).await,
+            Command::Token(command) => token::token(&config, command).await,
             Command::Psql { args } => psql(&config, &args).await,
         }
     })

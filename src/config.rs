@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::phone::PhoneNumber;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use source::{Layers, Settings, Text};
 
@@ -26,6 +26,7 @@ pub struct Config {
     /// Port 0 takes any free one.
     pub bind: SocketAddr,
     pub log_format: LogFormat,
+    pub admin_token: Option<SecretString>,
     pub database: Database,
     pub database_max_connections: u32,
     /// The folder of the embedded PostgreSQL, and of the spool unless that is elsewhere.
@@ -49,6 +50,9 @@ pub struct Config {
     pub recordings_cache_bytes: u64,
     pub simulation: Simulation,
 }
+
+/// Characters that nobody guesses.
+const SHORTEST_TOKEN: usize = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -201,6 +205,7 @@ impl Config {
                 &[("text", LogFormat::Text), ("json", LogFormat::Json)],
                 "`text` or `json`",
             )?,
+            admin_token: admin_token(&settings)?,
             database,
             database_max_connections: parse::number(
                 "DATABASE_MAX_CONNECTIONS",
@@ -254,6 +259,18 @@ impl Config {
             },
         })
     }
+}
+
+fn admin_token(settings: &Settings) -> Result<Option<SecretString>, ConfigError> {
+    const KEY: &str = "CALLBOOK_ADMIN_TOKEN";
+    let Some(token) = settings.callbook_admin_token.given().map(SecretString::from) else { return Ok(None) };
+    let printed = token.expose_secret().chars().all(|character| character.is_ascii_graphic());
+    if !printed || token.expose_secret().len() < SHORTEST_TOKEN {
+        let expected =
+            "at least 20 printed ASCII characters without spaces, such as those of `openssl rand -hex 32`";
+        return Err(ConfigError::InvalidSecret { key: KEY, expected });
+    }
+    Ok(Some(token))
 }
 
 fn mode(settings: &Settings) -> Result<Mode, ConfigError> {

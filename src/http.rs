@@ -1,9 +1,11 @@
 //! The surface: webhooks for Twilio, REST and SSE for everybody else.
 
+pub mod access;
 pub mod as_of;
 pub mod calls;
 pub mod conversations;
 pub mod health;
+pub mod json_body;
 pub mod openapi;
 pub mod page;
 pub mod problem;
@@ -11,9 +13,11 @@ pub mod recordings;
 pub mod request_id;
 pub mod router;
 pub mod security;
+pub mod session;
 pub mod sid;
 pub mod stream;
 pub mod sync;
+pub mod tokens;
 pub mod webhooks;
 
 /// The routes on a free port of the loopback, so that tests see what a client sees.

@@ -3,6 +3,7 @@
 //! What happens around the domain and its projections: HTTP, the inbox, the one writer of the log, Twilio,
 //! the embedded PostgreSQL, the simulator and the command line. [`app`] puts it together.
 
+pub mod access;
 pub mod app;
 pub mod chaos;
 pub mod cli;

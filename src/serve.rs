@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -16,6 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access::Access;
 use crate::app::{self, App, Book, Credentials, Rest, StartError};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -199,33 +200,33 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let (door, writer) = Door::open(&config, home.credentials.clone(), listener).await?;
     tracing::info!("webhooks are taken at {}; the database comes next", app::local_url(door.address));
     let opened = tokio::select! {
-        opened = open(&config, &home) => opened,
+        opened = open(&config, &home, door.address.ip()) => opened,
         () = &mut stop => {
             door.close().await;
             return Ok(());
         }
     };
-    let (store, book) = match opened {
+    let (store, book, access) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             door.close().await;
             return Err(error);
         }
     };
-    run(&config, &home, &twilio, store, App::behind(door, writer, book, Some(rest)), stop).await
+    run(&config, &home, &twilio, store, App::behind(door, writer, book, access, Some(rest)), stop).await
 }
 
 /// The database, whenever it can be had. Callers are routed and webhooks kept meanwhile, so only what waiting cannot
 /// help is an error: another account's book, tables that are not ours to change, a machine without PostgreSQL.
-async fn open(config: &Config, home: &Home) -> anyhow::Result<(Store, Book)> {
+async fn open(config: &Config, home: &Home, address: IpAddr) -> anyhow::Result<(Store, Book, Access)> {
     let mut store = sooner_or_later(StoreError::may_pass, || Store::open(config, home)).await?;
     let options = store.options.clone();
     let opened = tokio::select! {
-        opened = sooner_or_later(StartError::may_pass, || open_book(config, home, &options)) => opened,
+        opened = sooner_or_later(StartError::may_pass, || open_book(config, home, &options, address)) => opened,
         never = store.keep() => match never {},
     };
     match opened {
-        Ok(book) => Ok((store, book)),
+        Ok((book, access)) => Ok((store, book, access)),
         Err(error) => {
             // Why it did not start is what whoever started it needs.
             if let Err(error) = store.close().await {
@@ -236,10 +237,16 @@ async fn open(config: &Config, home: &Home) -> anyhow::Result<(Store, Book)> {
     }
 }
 
-async fn open_book(config: &Config, home: &Home, database: &PgConnectOptions) -> Result<Book, StartError> {
+async fn open_book(
+    config: &Config,
+    home: &Home,
+    database: &PgConnectOptions,
+    address: IpAddr,
+) -> Result<(Book, Access), StartError> {
     // One connection is the inbox's own.
     let pool = installation::connect(database.clone(), config.database_max_connections - 1).await?;
-    Book::open(pool, &home.credentials.owner).await
+    let book = Book::open(pool.clone(), &home.credentials.owner).await?;
+    Ok((book, Access::open(config, address, pool).await?))
 }
 
 /// Tries again for as long as the error may pass, and says so once.

@@ -74,6 +74,7 @@ impl Subject {
             ("SIP_USER", account.sip_user.clone()),
             ("SIP_DOMAIN", account.sip_domain.clone()),
             ("SPOOL_MEBIBYTES", "1".to_owned()),
+            ("CALLBOOK_ADMIN_TOKEN", format!("{:032x}", rand::random::<u128>())),
         ]
         .map(|(name, value)| (name.to_owned(), value));
         let mut subject = Self {

@@ -27,6 +27,7 @@ pub(super) struct Settings {
     pub port: Text,
     pub bind_address: Text,
     pub log_format: Text,
+    pub callbook_admin_token: Text,
     pub database_url: Text,
     pub database_max_connections: Text,
     pub callbook_data_dir: Text,

@@ -4,17 +4,22 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error;
+use std::sync::Arc;
 
 use axum::Json;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use projections::chain;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::Role;
 use crate::reconcile::Running;
 use crate::twilio::client::ClientError;
+
+/// What a refusal is.
+pub const PROBLEM: &str = "application/problem+json";
 
 type Source = Box<dyn Error + Send + Sync>;
 
@@ -43,6 +48,26 @@ pub enum ApiError {
     /// `value` is what the caller sent, decoded.
     #[error("`{name}` is `{value}`, but it must be {expected}", value = shortened(.value))]
     BadParameter { name: &'static str, value: String, expected: &'static str },
+    /// `pointer` is RFC 6901's, `reason` a whole clause.
+    #[error("{}: {reason}", if pointer.is_empty() { "the body" } else { &**pointer })]
+    WrongField { pointer: String, reason: String },
+    #[error("the body is not JSON: {reason}")]
+    UnreadableJson { reason: String },
+    #[error("the body must be {expected}, and the Content-Type header must say so")]
+    UnsupportedMediaType { expected: &'static str },
+    /// `reason` is a whole clause, such as "the token is not valid".
+    #[error(
+        "{reason}; a token goes into the header `Authorization: Bearer …`, and `callbook token create` makes one"
+    )]
+    Unauthenticated { reason: &'static str },
+    #[error("this needs the role {}, and `{name}` has the role {}", needs.as_str(), has.as_str())]
+    RoleTooLow { name: Arc<str>, has: Role, needs: Role },
+    #[error("a page of another site asked for this; it is only done for pages of callbook itself")]
+    CrossSite,
+    #[error("there is no valid token named `{name}`", name = shortened(.name))]
+    UnknownToken { name: String },
+    #[error("{reason}")]
+    TokenNameTaken { reason: String },
     #[error("the body is larger than {limit} bytes")]
     PayloadTooLarge { limit: usize },
     /// `reason` completes "the body is not a form that can be read: …".
@@ -90,9 +115,15 @@ pub struct Problem {
     code: &'static str,
     /// The query or path parameter at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
     parameter: Option<&'static str>,
+    /// The JSON pointer (RFC 6901) of what is wrong in the body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pointer: Option<String>,
     /// The name of the request in our log.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
     request_id: Option<String>,
 }
 
@@ -138,6 +169,24 @@ impl ApiError {
             Self::UnreadableForm { .. } => {
                 (StatusCode::BAD_REQUEST, "unreadable-form", Some("The form cannot be read"))
             }
+            Self::WrongField { .. } => {
+                (StatusCode::BAD_REQUEST, "wrong-field", Some("A field of the body cannot be used"))
+            }
+            Self::UnreadableJson { .. } => {
+                (StatusCode::BAD_REQUEST, "unreadable-json", Some("The body cannot be read"))
+            }
+            Self::UnsupportedMediaType { .. } => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", None)
+            }
+            Self::Unauthenticated { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated", None),
+            Self::RoleTooLow { .. } => {
+                (StatusCode::FORBIDDEN, "role-too-low", Some("The role does not suffice"))
+            }
+            Self::CrossSite => (StatusCode::FORBIDDEN, "cross-site", Some("Another site asked")),
+            Self::UnknownToken { .. } => {
+                (StatusCode::NOT_FOUND, "unknown-token", Some("There is no such token"))
+            }
+            Self::TokenNameTaken { .. } => (StatusCode::CONFLICT, "name-taken", Some("The name is taken")),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", None),
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden", None),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", None),
@@ -168,6 +217,10 @@ impl ApiError {
             parameter: match self {
                 Self::BadParameter { name, .. } => Some(*name),
                 Self::Future { .. } => Some("as_of"),
+                _ => None,
+            },
+            pointer: match self {
+                Self::WrongField { pointer, .. } => Some(pointer.clone()),
                 _ => None,
             },
             request_id: None,
@@ -204,7 +257,10 @@ impl IntoResponse for ApiError {
         let mut response = (status, Json(&problem)).into_response();
         response.extensions_mut().insert(problem);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callbook\""));
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
         }

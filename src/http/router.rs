@@ -7,7 +7,8 @@ use std::convert::Infallible;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -15,21 +16,24 @@ use utoipa_axum::routes;
 
 use super::webhooks::Service;
 use super::{
-    calls, conversations, health, openapi, problem, recordings, request_id, security, stream, sync, webhooks,
+    access, calls, conversations, health, json_body, openapi, problem, recordings, request_id, security,
+    session, stream, sync, tokens, webhooks,
 };
+use crate::access::Role;
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::ingest::Endpoint;
 
 type Routes = OpenApiRouter<AppState>;
 
-/// For load balancers and whoever restarts processes.
+/// For load balancers, whoever restarts processes, and whoever has yet to say who they are.
 fn for_anybody() -> Routes {
     Routes::new()
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(openapi::document))
+        .routes(routes!(session::who, session::sign_in, session::sign_out))
 }
 
 /// Whoever may read.
@@ -53,18 +57,35 @@ fn for_dispatchers() -> Routes {
     Routes::new().routes(routes!(sync::today)).routes(routes!(sync::recent))
 }
 
-/// Every route of the API, and what the routes say of themselves.
-pub fn api() -> (Router<AppState>, OpenApi) {
-    OpenApiRouter::with_openapi(openapi::head())
-        .merge(for_anybody())
-        .merge(for_viewers())
-        .merge(for_dispatchers())
-        .split_for_parts()
+/// Whoever says who else may.
+fn for_admins() -> Routes {
+    Routes::new().routes(routes!(tokens::list, tokens::create)).routes(routes!(tokens::revoke))
+}
+
+/// Who may call what.
+fn by_role() -> [(Role, Routes); 3] {
+    [(Role::Viewer, for_viewers()), (Role::Dispatcher, for_dispatchers()), (Role::Admin, for_admins())]
+}
+
+/// What all routes say of themselves.
+pub fn document() -> OpenApi {
+    let restricted =
+        by_role().into_iter().map(|(role, routes)| openapi::restricted(routes.into_openapi(), role));
+    let whole = restricted.fold(for_anybody().into_openapi(), OpenApi::merge_from);
+    openapi::head().merge_from(openapi::with_common_answers(whole))
 }
 
 pub fn router(state: AppState) -> Router {
-    let (routes, _) = api();
-    let routes = routes.merge(webhooks(state.door.clone()));
+    let restricted = by_role().into_iter().map(|(role, routes)| {
+        let admitted = from_fn_with_state((state.access.clone(), role), access::require);
+        Router::from(routes.route_layer(admitted))
+    });
+    let routes = restricted.fold(Router::from(for_anybody()), Router::merge);
+    let routes = routes
+        .route("/api/docs", get(openapi::viewer))
+        .route("/api/docs/", get(openapi::viewer_file))
+        .route("/api/docs/{*file}", get(openapi::viewer_file));
+    let routes = routes.layer(DefaultBodyLimit::max(json_body::LARGEST)).merge(webhooks(state.door.clone()));
     everywhere(routes.fallback(problem::not_found)).with_state(state)
 }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::client::{http, incoming};
 use crate::support::database::TestDatabase;
-use crate::support::{ACCOUNT_SID, AUTH_TOKEN, CUSTOMER, OURS, Twilio, call_sid};
+use crate::support::{ACCOUNT_SID, ADMIN_TOKEN, AUTH_TOKEN, CUSTOMER, OURS, Twilio, call_sid};
 
 /// A `callbook` process on its own PostgreSQL.
 struct Process {
@@ -27,6 +27,7 @@ fn command(data_dir: &Path) -> Command {
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("CALLBOOK_DATA_DIR", data_dir)
         .env("PORT", "0")
+        .env("CALLBOOK_ADMIN_TOKEN", ADMIN_TOKEN)
         .env("SIMULATION_CALLS_PER_MINUTE", "600")
         .env("SIMULATION_SPEED", "4");
     command

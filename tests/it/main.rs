@@ -9,6 +9,7 @@
     reason = "a test that fails panics, and says when it was skipped"
 )]
 
+mod access;
 mod architecture;
 mod binary;
 mod calls;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callbook::access::Access;
 use callbook::app::{App, Book, Credentials, Rest};
 use callbook::clock::Clock;
 use callbook::config::Config;
@@ -27,6 +28,8 @@ use twilio_api::TwilioApi;
 
 pub const ACCOUNT_SID: &str = "AC00000000000000000000000000000001";
 pub const AUTH_TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// Shown by whatever [`client::http`] asks.
+pub const ADMIN_TOKEN: &str = "a-token-that-only-tests-know";
 pub const OURS: &str = "+16175006181";
 pub const CUSTOMER: &str = "+15085140320";
 pub const DISPATCHER: &str = "sip:dispatcher@abchomes.sip.us1.twilio.com";
@@ -152,7 +155,8 @@ impl Callbook {
         let asked = Rest::new(&config, &credentials, &twilio.url, clock).unwrap();
         let book = Book::open(pool.clone(), &owner()).await.unwrap();
         let (door, writer) = Door::open(&config, credentials, listener).await.unwrap();
-        let app = App::behind(door, writer, book, Some(asked));
+        let access = Access::open(&config, door.address.ip(), pool.clone()).await.unwrap();
+        let app = App::behind(door, writer, book, access, Some(asked));
         Self::of(app, pool, database, data_dir)
     }
 
@@ -316,7 +320,9 @@ impl Stopped {
     pub async fn behind(self, (door, writer): (Door, Writer)) -> Callbook {
         let pool = installation::connect(self.database.options(), 10).await.unwrap();
         let book = Book::open(pool.clone(), &owner()).await.unwrap();
-        let app = App::behind(door, writer, book, None);
+        let (config, ..) = settle_in(&self.data_dir, &[]).await;
+        let access = Access::open(&config, door.address.ip(), pool.clone()).await.unwrap();
+        let app = App::behind(door, writer, book, access, None);
         Callbook::of(app, pool, self.database, self.data_dir)
     }
 }
@@ -344,6 +350,7 @@ async fn settle_in(data_dir: &TempDir, settings: &[(&str, &str)]) -> (Config, Cr
         ("SIMULATION_CALLS_PER_MINUTE".to_owned(), "0".to_owned()),
         ("CALLBOOK_DATA_DIR".to_owned(), data_dir.path().display().to_string()),
         ("SPOOL_MEBIBYTES".to_owned(), "1".to_owned()),
+        ("CALLBOOK_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
     ];
     for (name, value) in settings {
         environment.push(((*name).to_owned(), (*value).to_owned()));

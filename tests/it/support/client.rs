@@ -3,9 +3,10 @@
 use callbook::twilio::form::Form;
 use callbook::twilio::signature;
 use reqwest::Response;
+use reqwest::header::AUTHORIZATION;
 use secrecy::SecretString;
 
-use super::{ACCOUNT_SID, AUTH_TOKEN};
+use super::{ACCOUNT_SID, ADMIN_TOKEN, AUTH_TOKEN};
 
 /// Sends signed webhooks to a callbook.
 #[derive(Clone)]
@@ -19,8 +20,13 @@ pub fn pairs(pairs: &[(&str, &str)]) -> Pairs {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
+/// A client that shows the admin token, which is needed where the account is a real one.
 pub fn http() -> reqwest::Client {
-    callbook::outgoing::local().build().unwrap()
+    let token = format!("Bearer {ADMIN_TOKEN}").parse().unwrap();
+    callbook::outgoing::local()
+        .default_headers([(AUTHORIZATION, token)].into_iter().collect())
+        .build()
+        .unwrap()
 }
 
 impl Twilio {
