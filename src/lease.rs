@@ -20,6 +20,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use utoipa::ToSchema;
 
 /// What the lease changing hands raises. Work under an epoch that is over is refused.
 pub type Epoch = i64;
@@ -44,7 +45,7 @@ pub struct Lease {
 }
 
 /// Who holds the lease, as `/health` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema, sqlx::FromRow)]
 pub struct LeaseStatus {
     /// Host and process; null while nobody holds it.
     pub holder: Option<String>,

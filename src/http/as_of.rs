@@ -6,12 +6,23 @@ use projections::generation::Snapshot;
 use projections::history::{Asked, Moment, NotPast};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
+use utoipa::IntoParams;
 
 use super::conversations::{iso, unreadable};
 use super::problem::ApiError;
 
 const EXPECTED: &str = "a position of the log such as 1042, or a time such as 2026-02-08T06:11:00Z \
                         (a plus sign in an address is written %2B)";
+
+/// The parameter, as the document says it.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "says what `AsOf::from_uri` reads")]
+pub struct AsOfParam {
+    /// A position of the log, or a time (RFC 3339): how it was known then.
+    #[param(example = "2026-02-08T06:11:00Z")]
+    as_of: Option<String>,
+}
 
 /// The parameter, read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::conversations::answer::Message;
 use super::conversations::{open, unreadable};
 use super::page::whole_number;
 use super::problem::{ApiError, Problem};
-use super::sid::Sid;
+use super::sid::{OfCall, Sid};
 use crate::app::AppState;
 use crate::explain;
 use answer::{Call, CallEvent, CallEvents, CallLeg, ExplainedStep, Explanation};
@@ -25,7 +25,7 @@ const LARGEST_LIMIT: i64 = 200;
 /// A call with all legs of its family, its thread and its entry there.
 #[utoipa::path(
     get, path = "/api/calls/{sid}", tag = "calls",
-    params(("sid" = String, Path, description = "The Call SID of any leg")),
+    params(OfCall),
     responses(
         (status = 200, body = Call),
         (status = 404, description = "Nothing is recorded of it", body = Problem, content_type = "application/problem+json"),
@@ -51,7 +51,7 @@ pub async fn one(State(state): State<AppState>, Sid(sid): Sid<CallSid>) -> Resul
 #[utoipa::path(
     get, path = "/api/calls/{sid}/events", tag = "calls",
     params(
-        ("sid" = String, Path, description = "The Call SID of any leg"),
+        OfCall,
         ("after" = Option<i64>, Query, minimum = 0, description = "The position after which they begin"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "Events a page; 100 where it is left out"),
     ),
@@ -86,7 +86,7 @@ pub async fn events(
 /// rows.
 #[utoipa::path(
     get, path = "/api/calls/{sid}/explain", tag = "calls",
-    params(("sid" = String, Path, description = "The Call SID of any leg")),
+    params(OfCall),
     responses(
         (status = 200, body = Explanation),
         (status = 404, description = "Nothing is recorded of it", body = Problem, content_type = "application/problem+json"),

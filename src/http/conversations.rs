@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
-use super::as_of::AsOf;
+use super::as_of::{AsOf, AsOfParam};
 use super::calls::answer::UnreadableEvent;
 use super::page::{self, Cursor, Id, ListQuery};
 use super::problem::{ApiError, Problem};
@@ -107,7 +107,7 @@ pub async fn active(State(state): State<AppState>) -> Result<Json<ActiveCalls>, 
 /// One conversation.
 #[utoipa::path(
     get, path = "/api/conversations/{id}", tag = "conversations",
-    params(("id" = String, Path, description = "The conversation's id")),
+    params(page::IdParam),
     responses(
         (status = 200, body = OneConversation),
         (status = 404, description = "There is no such conversation", body = Problem, content_type = "application/problem+json"),
@@ -126,9 +126,9 @@ pub async fn one(State(state): State<AppState>, Id(id): Id) -> Result<Json<OneCo
 #[utoipa::path(
     get, path = "/api/conversations/{id}/messages", tag = "conversations",
     params(
-        ("id" = String, Path, description = "The conversation's id"),
+        page::IdParam,
         page::ThreadParams,
-        ("as_of" = Option<String>, Query, description = "A position of the log, or a time: the thread as it was known then"),
+        AsOfParam,
     ),
     responses(
         (status = 200, body = Messages),

@@ -9,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use projections::chain;
 use projections::lag::{self, Lag};
 use projections::quarantine;
-use serde_json::{Value, json};
+use serde::Serialize;
+use time::OffsetDateTime;
+use utoipa::ToSchema;
 
-use super::conversations::iso;
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::lease::{Lease, LeaseStatus};
@@ -23,10 +24,62 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// change hands.
 const LONG: f64 = 15.0;
 
-/// `status` is "healthy" (seed 000), or "degraded" where something stands still, and `why` says what. The answer is
-/// 200 all the same, for as long as webhooks are taken: a load balancer must not turn Twilio away.
-#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = Object)))]
-pub async fn health(State(state): State<AppState>) -> Json<Value> {
+/// How callbook is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `healthy` (seed 000), or `degraded` where something stands still.
+    status: &'static str,
+    /// What does, in sentences.
+    why: Vec<String>,
+    /// No call is real.
+    simulated: bool,
+    account_sid: String,
+    version: &'static str,
+    spool: SpoolHealth,
+    /// Null without a database, as are the next two.
+    inbox: Option<InboxHealth>,
+    /// Which of the callbooks on this database decides and folds.
+    worker: Option<LeaseStatus>,
+    projection: Option<ProjectionHealth>,
+}
+
+/// Webhooks that wait on the disk.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SpoolHealth {
+    waiting: u64,
+    bytes: u64,
+    #[serde(with = "time::serde::rfc3339::option")]
+    oldest: Option<OffsetDateTime>,
+}
+
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct InboxHealth {
+    /// For how long the oldest undecided webhook has waited; null when none waits.
+    oldest_waiting_seconds: Option<f64>,
+}
+
+/// How far the read model is.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ProjectionHealth {
+    position: i64,
+    /// The last position of the log; null where the database does not say, as is what follows from it.
+    head: Option<i64>,
+    /// Events.
+    behind: Option<i64>,
+    /// For how long the oldest event that is not reflected has waited.
+    behind_seconds: Option<f64>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    oldest_unprojected_at: Option<OffsetDateTime>,
+    /// Why it stands still.
+    stopped: Option<String>,
+    /// Calls.
+    quarantined: Option<i64>,
+}
+
+/// Whether callbook works. The answer is 200 also where it is degraded, for as long as webhooks are taken: a load
+/// balancer must not turn Twilio away.
+#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = Health)))]
+pub async fn health(State(state): State<AppState>) -> Json<Health> {
     let progress = state.progress.borrow().clone();
     let mut why: Vec<String> = progress.stopped.iter().map(ToString::to_string).collect();
     let log = match state.door.inbox.outage() {
@@ -57,33 +110,47 @@ pub async fn health(State(state): State<AppState>) -> Json<Value> {
     if let Some(lag) = lag.filter(|lag| lag.seconds > LONG) {
         why.push(format!("the read model is {:.0} s behind the log", lag.seconds));
     }
-    let projection = json!({
-        "position": progress.position,
-        "head": lag.map(|lag| lag.head),
-        "behind": lag.map(Lag::events),
-        // How long the oldest event that is not reflected has waited.
-        "behind_seconds": lag.map(|lag| lag.seconds),
-        "oldest_unprojected_at": lag.and_then(|lag| lag.oldest_unprojected_at).map(iso),
-        "stopped": progress.stopped.map(|reason| reason.to_string()),
-        "quarantined": log.as_ref().map(|log| log.quarantined),
-    });
-    // Seconds that the oldest undecided webhook has waited; null when none waits.
-    let inbox = json!({ "oldest_waiting_seconds": log.as_ref().and_then(|log| log.oldest_waiting) });
-    // Which of the callbooks on this database decides and folds.
-    let worker = log.map_or(Value::Null, |log| json!(log.worker));
-    Json(report(&state.door, why, json!({ "inbox": inbox, "worker": worker, "projection": projection })))
+    let projection = ProjectionHealth {
+        position: progress.position,
+        head: lag.map(|lag| lag.head),
+        behind: lag.map(Lag::events),
+        behind_seconds: lag.map(|lag| lag.seconds),
+        oldest_unprojected_at: lag.and_then(|lag| lag.oldest_unprojected_at),
+        stopped: progress.stopped.map(|reason| reason.to_string()),
+        quarantined: log.as_ref().map(|log| log.quarantined),
+    };
+    Json(Health {
+        inbox: Some(InboxHealth { oldest_waiting_seconds: log.as_ref().and_then(|log| log.oldest_waiting) }),
+        worker: log.map(|log| log.worker),
+        projection: Some(projection),
+        ..report(&state.door, why)
+    })
 }
 
 /// Whether the process answers at all. What it stands on is another matter: whoever restarts it because its database is
 /// away only loses the calls at hand.
-#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, body = String)))]
+#[utoipa::path(
+    get, path = "/livez", tag = "operations",
+    responses((status = 200, body = String, content_type = "text/plain", example = "ok"))
+)]
 pub async fn live() -> &'static str {
     "ok"
 }
 
+/// Whether reads can be served.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    ready: bool,
+    /// Why not, in sentences.
+    why: Vec<String>,
+}
+
 /// Whether this instance can serve reads: 200, or 503 with `why`. Webhooks are taken either way, so it is not for the
 /// balancer that Twilio comes through.
-#[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, body = Object)))]
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness, description = "It cannot"))
+)]
 pub async fn ready(State(state): State<AppState>) -> Response {
     let mut why: Vec<String> = state.progress.borrow().stopped.iter().map(ToString::to_string).collect();
     match (state.door.inbox.outage(), tokio::time::timeout(PATIENCE, lag::lag(&state.pool)).await) {
@@ -95,27 +162,28 @@ pub async fn ready(State(state): State<AppState>) -> Response {
         }
         (None, Ok(Ok(_))) => {}
     }
-    readiness(&why)
+    readiness(why)
 }
 
 /// While there is no book to read.
-#[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, body = Object)))]
+#[utoipa::path(get, path = "/readyz", responses((status = 503, body = Readiness)))]
 pub async fn not_ready() -> Response {
-    readiness(&["the database has not been opened yet".to_owned()])
+    readiness(vec!["the database has not been opened yet".to_owned()])
 }
 
-fn readiness(why: &[String]) -> Response {
+fn readiness(why: Vec<String>) -> Response {
     let status = if why.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": why.is_empty(), "why": why }))).into_response()
+    (status, Json(Readiness { ready: why.is_empty(), why })).into_response()
 }
 
 /// The same while the database has not been opened yet.
-#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = Object)))]
-pub async fn without_book(State(door): State<DoorState>) -> Json<Value> {
-    Json(report(&door, Vec::new(), json!({ "inbox": null, "worker": null, "projection": null })))
+#[utoipa::path(get, path = "/health", responses((status = 200, body = Health)))]
+pub async fn without_book(State(door): State<DoorState>) -> Json<Health> {
+    Json(report(&door, Vec::new()))
 }
 
-fn report(door: &DoorState, mut why: Vec<String>, database: Value) -> Value {
+/// What is known without a database.
+fn report(door: &DoorState, mut why: Vec<String>) -> Health {
     let spool = door.inbox.spool().status().borrow().clone();
     why.extend(door.inbox.outage().map(|outage| outage.to_string()));
     if spool.waiting > 0 {
@@ -124,22 +192,17 @@ fn report(door: &DoorState, mut why: Vec<String>, database: Value) -> Value {
     if !spool.works {
         why.push("the spool cannot be written".to_owned());
     }
-    let mut report = json!({
-        "status": if why.is_empty() { "healthy" } else { "degraded" },
-        "why": why,
-        "simulated": door.simulated,
-        "account_sid": door.account_sid,
-        "version": env!("CARGO_PKG_VERSION"),
-        "spool": {
-            "waiting": spool.waiting,
-            "bytes": spool.bytes,
-            "oldest": spool.oldest.map(iso),
-        },
-    });
-    if let (Value::Object(report), Value::Object(database)) = (&mut report, database) {
-        report.extend(database);
+    Health {
+        status: if why.is_empty() { "healthy" } else { "degraded" },
+        why,
+        simulated: door.simulated,
+        account_sid: door.account_sid.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        spool: SpoolHealth { waiting: spool.waiting, bytes: spool.bytes, oldest: spool.oldest },
+        inbox: None,
+        worker: None,
+        projection: None,
     }
-    report
 }
 
 /// What the database knows of how far everything is.

@@ -53,6 +53,11 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         }
     })?;
     deserializer.end().map_err(|error| ApiError::UnreadableJson { reason: error.to_string() })?;
+    // serde takes a list of a type's fields as well.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        let reason = "it must be a JSON object".to_owned();
+        return Err(ApiError::WrongField { pointer: String::new(), reason });
+    }
     Ok(read)
 }
 

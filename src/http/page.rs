@@ -159,6 +159,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// The same, as the document says it.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "says what `Id` reads")]
+pub struct IdParam {
+    /// Decimal, below 2^63.
+    #[param(pattern = "^[1-9][0-9]{0,18}$", example = "8172635482910384756")]
+    id: String,
+}
+
 /// The id in a path: decimal, positive, below 2^63, and written the one way it is printed.
 pub fn parse_id(text: &str) -> Result<i64, ApiError> {
     let id = number(text).filter(|id| *id >= 1 && !text.starts_with('0'));

@@ -98,6 +98,9 @@ pub enum ApiError {
     StandsStill { reason: String },
     #[error("the database has not been opened yet; try again in a few seconds")]
     NotOpen,
+    /// A refusal that a library made, and that its status says enough about.
+    #[error("the request was refused: {}", status.canonical_reason().unwrap_or("without a reason").to_lowercase())]
+    Bare { status: StatusCode },
     #[error("something went wrong inside callbook; its log has the details under this request's id")]
     Internal { source: Source },
 }
@@ -206,6 +209,7 @@ impl ApiError {
             Self::Unavailable { .. } | Self::NotOpen => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", None)
             }
+            Self::Bare { status } => (*status, bare_code(*status), None),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal", None),
         };
         let problem = Problem {
@@ -268,6 +272,24 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Gives a body to a refusal that a layer or a library made without one. Its headers stay.
+pub fn with_body(response: Response) -> Response {
+    let status = response.status();
+    let refused = status.is_client_error() || status.is_server_error();
+    let is_text =
+        response.headers().get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !refused || !is_text {
+        return response;
+    }
+    let mut dressed = ApiError::Bare { status }.into_response();
+    for (name, value) in response.headers() {
+        if name != CONTENT_TYPE && name != CONTENT_LENGTH {
+            dressed.headers_mut().append(name, value.clone());
+        }
+    }
+    dressed
+}
+
 /// For `Router::fallback`.
 pub async fn not_found(uri: Uri) -> ApiError {
     ApiError::NotFound { path: uri.path().to_owned() }
@@ -292,6 +314,16 @@ pub fn panicked(payload: Box<dyn Any + Send>) -> Response {
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("without a message");
     ApiError::internal(format!("a handler panicked: {message}")).into_response()
+}
+
+fn bare_code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::REQUEST_TIMEOUT => "request-timeout",
+        StatusCode::PRECONDITION_FAILED => "precondition-failed",
+        StatusCode::PAYLOAD_TOO_LARGE => "payload-too-large",
+        StatusCode::RANGE_NOT_SATISFIABLE => "range-not-satisfiable",
+        _ => "refused",
+    }
 }
 
 /// An answer is no place to echo a megabyte.

@@ -14,8 +14,8 @@ use headers::{ETag, HeaderMapExt, IfMatch, IfNoneMatch, IfRange};
 use tower_http::services::ServeFile;
 
 use super::conversations::{open, unreadable};
-use super::problem::ApiError;
-use super::sid::Sid;
+use super::problem::{ApiError, Problem};
+use super::sid::{OfRecording, Sid};
 use crate::app::AppState;
 use crate::recordings::{CONTENT_TYPE as AUDIO, Coming, Playable, RecordingError, Recordings};
 use crate::twilio::client::Media;
@@ -23,10 +23,25 @@ use crate::twilio::client::Media;
 /// A copy may have to make room between being found and being opened; hardly twice.
 const LOOKS: usize = 3;
 
-/// `GET /api/recordings/:sid/media`: the audio of a recording that the log knows, all of it or one range.
+/// The audio of a recording that the log knows, all of it or one range.
 ///
 /// Conditions are RFC 9110's. A recording never changes, so its SID is its entity tag.
-#[utoipa::path(get, path = "/api/recordings/{sid}/media", tag = "calls", responses((status = 200, body = Object)))]
+#[utoipa::path(
+    get, path = "/api/recordings/{sid}/media", tag = "calls",
+    params(
+        OfRecording,
+        ("range" = Option<String>, Header, description = "One range of bytes, as in `bytes=0-1023`"),
+    ),
+    responses(
+        (status = 200, description = "All of it", content_type = "audio/wav", body = Vec<u8>),
+        (status = 206, description = "The range", content_type = "audio/wav", body = Vec<u8>),
+        (status = 304, description = "It has not changed"),
+        (status = 404, description = "Nothing is recorded of it, or there is nothing to hear", body = Problem, content_type = "application/problem+json"),
+        (status = 412, description = "A condition does not hold", body = Problem, content_type = "application/problem+json"),
+        (status = 416, description = "It has no such range", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "Twilio does not hand it out", body = Problem, content_type = "application/problem+json"),
+    )
+)]
 pub async fn media(
     State(state): State<AppState>,
     Sid(sid): Sid<RecordingSid>,

@@ -10,7 +10,7 @@ use axum::response::Response;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::problem::Problem;
+use super::problem::{self, Problem};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 64;
@@ -36,7 +36,7 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
         status = Empty,
         latency_ms = Empty,
     );
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = problem::with_body(next.run(request).instrument(span.clone()).await);
     Problem::name(&mut response, &id);
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(X_REQUEST_ID, id);

@@ -5,11 +5,32 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use domain::sid::{CallSid, RecordingSid};
+use utoipa::IntoParams;
 
 use super::problem::ApiError;
 
 #[derive(Clone, Debug)]
 pub struct Sid<T>(pub T);
+
+/// The path of a route about a call.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "says what `Sid<CallSid>` reads")]
+pub struct OfCall {
+    /// The Call SID of any leg.
+    #[param(pattern = "^CA[0-9a-fA-F]{32}$", example = "CA00000000000000000000000000000001")]
+    sid: String,
+}
+
+/// The path of a route about a recording.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "says what `Sid<RecordingSid>` reads")]
+pub struct OfRecording {
+    /// The Recording SID.
+    #[param(pattern = "^RE[0-9a-fA-F]{32}$", example = "RE00000000000000000000000000000001")]
+    sid: String,
+}
 
 /// A SID that a route may be about.
 pub trait OfPath: FromStr {
