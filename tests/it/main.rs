@@ -27,6 +27,7 @@ mod reconcile;
 mod recordings;
 mod rest;
 mod rest_api;
+mod seeds;
 mod signature;
 mod simulation;
 mod soak;

@@ -6,7 +6,7 @@ use crate::support::client::{dial_action, http, incoming, lasting, status};
 use crate::support::{CUSTOMER, Callbook, DISPATCHER, OURS, call_sid};
 
 /// One answered call of 29 seconds, 20 of them spoken.
-async fn answered_call(callbook: &Callbook) {
+pub async fn answered_call(callbook: &Callbook) {
     let twilio = callbook.twilio();
     let (parent, child) = (call_sid(1), call_sid(2));
     let at = |second: u32| format!("Sun, 08 Feb 2026 06:11:{second:02} +0000");
