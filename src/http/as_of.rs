@@ -70,6 +70,7 @@ fn read(text: &str) -> Option<Asked> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use time::macros::datetime;
 
     use super::*;
@@ -97,6 +98,24 @@ mod tests {
             "١",
         ] {
             assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in prop_oneof![
+            any::<String>(),
+            "[0-9]{0,25}",
+            "[+-]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,12})?(Z|[+-][0-9]{2}:[0-9]{2})",
+        ]) {
+            if let Some(Asked::Time(at)) = read(&text) {
+                prop_assert!(at.offset().is_utc());
+            }
+        }
+
+        #[test]
+        fn every_position_is_one(position in 0_i64..) {
+            prop_assert_eq!(read(&position.to_string()), Some(Asked::Position(position)));
         }
     }
 }

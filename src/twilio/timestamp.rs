@@ -24,9 +24,10 @@ fn usable(at: OffsetDateTime) -> Option<OffsetDateTime> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use time::macros::datetime;
 
-    use super::*;
+    use super::{OffsetDateTime, Rfc2822, any, rfc2822};
 
     #[test]
     fn every_way_in_which_twilio_and_its_servers_write_a_time_is_read() {
@@ -40,6 +41,25 @@ mod tests {
         for text in ["", "now", "Fri, 20 Aug 1910 01:13:42 +0000", "9999-12-31T23:59:59-23:00", "2010-08-20"]
         {
             assert_eq!(any(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in prop_oneof![
+            "(?s).*",
+            "[A-Z][a-z]{2}, [0-9]{1,3} [A-Z][a-z]{2} -?[0-9]{1,6} [0-9]{2}:[0-9]{2}(:[0-9]{2})? [+-]?[0-9A-Z]{3,5}",
+            "[+-]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,12})?(Z|[+-][0-9]{2}:[0-9]{2})",
+        ]) {
+            for at in [rfc2822(&text), any(&text)].into_iter().flatten() {
+                prop_assert!(at.offset().is_utc() && at.nanosecond() == 0 && (1970..2200).contains(&at.year()));
+            }
+        }
+
+        #[test]
+        fn what_twilio_writes_is_read(seconds in 0_i64..4_000_000_000) {
+            let at = OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+            prop_assert_eq!(rfc2822(&at.format(&Rfc2822).unwrap()), Some(at));
         }
     }
 }

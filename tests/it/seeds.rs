@@ -76,6 +76,9 @@ async fn the_document_of_the_api_is_what_it_was() {
     let viewer = http().get(format!("{}/api/docs", callbook.url)).send().await.unwrap();
     assert_eq!(viewer.status(), 200);
     let page = viewer.text().await.unwrap();
-    assert!(page.contains("swagger-ui-bundle.js") && !page.contains("//"), "nothing comes from elsewhere: {page}");
+    assert!(
+        page.contains("swagger-ui-bundle.js") && !page.contains("//"),
+        "nothing comes from elsewhere: {page}"
+    );
     callbook.stop().await;
 }
