@@ -24,9 +24,11 @@ pub use event::{CallEvent, Change, Summary};
 pub use facts::Facts;
 pub use status::{Authority, CallStatus};
 
+use crate::decider::Decider;
 use crate::direction::{Classification, Lines, classify};
 use crate::sid::CallSid;
 use command::GiveUp;
+use event::DecodeError;
 use facts::{DialLeg, RecordingStatus};
 
 /// What is known of one leg.
@@ -240,6 +242,16 @@ fn not_own_parent(call_sid: &CallSid, parent: Option<&CallSid>) -> Result<(), Ca
     match parent {
         Some(parent) if parent == call_sid => Err(CallError::OwnParent { call_sid: call_sid.clone() }),
         _ => Ok(()),
+    }
+}
+
+impl Decider for Call {
+    fn decide(&self, command: CallCommand) -> Result<Vec<CallEvent>, CallError> {
+        Self::decide(self, command)
+    }
+
+    fn decode(event_type: &str, version: &str, payload: &str) -> Result<CallEvent, DecodeError> {
+        CallEvent::decode(event_type, version, payload)
     }
 }
 

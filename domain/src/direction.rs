@@ -31,6 +31,11 @@ impl Lines {
         !self.numbers.is_empty()
     }
 
+    /// Whether a number is one of ours, which is never a customer.
+    pub fn own(&self, number: &PhoneNumber) -> bool {
+        self.numbers.contains(number)
+    }
+
     fn side(&self, identity: &Identity) -> Side {
         match identity {
             Identity::Nobody | Identity::Malformed => Side::Unknown,
@@ -147,6 +152,21 @@ impl Party {
             Self::Withheld => "withheld".to_owned(),
             Self::ShortCode(text) | Self::Name(text) => text.clone(),
             Self::Sip(uri) => uri.to_string(),
+        }
+    }
+
+    /// The party with this natural key, where it is of that kind.
+    pub fn of_kind(kind: &str, key: &str) -> Option<Self> {
+        match kind {
+            "number" => PhoneNumber::try_new(key).ok().map(Self::Number),
+            "withheld" => Some(Self::Withheld),
+            "short_code" => Some(Self::ShortCode(key.to_owned())),
+            "name" => Some(Self::Name(key.to_owned())),
+            "sip" => match Address::caller(key).identity {
+                Identity::Sip(uri) => Some(Self::Sip(uri)),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -317,6 +337,27 @@ mod tests {
             (sip, "client:alice", "inbound", "internal", "", Rule::BothEndpoints),
         ] {
             assert_eq!(classified(from, to, twilio), (direction, party.to_owned(), rule), "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn a_party_is_found_again_by_its_kind_and_key() {
+        for from in [
+            "+15085140320",
+            "anonymous",
+            "12345",
+            "ABCHOMES",
+            "sip:bob%20b@pbx.example.com",
+            "sip:pbx.example.com",
+        ] {
+            let party =
+                classify(Some(&Address::caller(from)), None, Some(&TwilioDirection::Inbound), &lines())
+                    .party
+                    .unwrap();
+            assert_eq!(Party::of_kind(party.kind(), &party.key()), Some(party), "{from}");
+        }
+        for (kind, key) in [("number", "12"), ("sip", "bob"), ("planet", "+15085140320")] {
+            assert_eq!(Party::of_kind(kind, key), None, "{kind} {key}");
         }
     }
 

@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 
 use super::facts::Facts;
 use super::status::CallStatus;
-use super::upcast::{self, Format, Misfit};
+use super::upcast::{self, Format};
 use crate::direction::{Classification, Direction};
+pub use crate::upcast::DecodeError;
 
 pub(super) const FROZEN: &str = "call.frozen";
 
@@ -83,25 +84,6 @@ impl From<CallEvent> for Told {
         let Change { facts, classification, .. } = event.into_change();
         Self { facts, classification, frozen }
     }
-}
-
-/// The log holds an event that this binary cannot read.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    #[error(
-        "event type {event_type:?} in version {version:?} is not known to this callbook; run a newer one"
-    )]
-    Unknown { event_type: String, version: String },
-    /// The parser's own message may quote the payload, and a payload is personal: only the place is told.
-    #[error("the payload of a {event_type} event cannot be read beyond its character {column}")]
-    Payload { event_type: String, column: usize },
-    #[error("the payload of a {event_type} event in version {version:?} is not what that version was")]
-    Old {
-        event_type: String,
-        version: String,
-        #[source]
-        misfit: Misfit,
-    },
 }
 
 impl CallEvent {
