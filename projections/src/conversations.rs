@@ -1,24 +1,29 @@
 //! The fold that makes contacts, conversations and messages of the log.
 //!
 //! Two levels, and only the first depends on order: [`leg`] folds each call's own events into a row;
-//! [`family`], [`message`] and [`thread`] are order-free functions of those rows. Live, a batch loads the rows
+//! [`family`], [`message`] and [`thread`] are order-free functions of those rows, and of what people have entered
+//! ([`entered`]). Live, a batch loads the rows
 //! it touches, folds, and stores what came out, in the caller's transaction ([`fold`]); a rebuild keeps them in
 //! memory until they are finished ([`crate::rebuild`]).
 
+pub(crate) mod entered;
 pub(crate) mod family;
 pub(crate) mod leg;
 pub(crate) mod message;
 pub(crate) mod rows;
+pub(crate) mod sums;
 #[cfg(test)]
 mod tests;
 pub(crate) mod thread;
+pub(crate) mod threads;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use domain::call::event::Told;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+pub use entered::Entered;
 pub use leg::Leg;
 pub use message::{Message, Metadata as MessageMetadata};
 pub use thread::{Contact, ContactMetadata, Conversation, ConversationMetadata};
@@ -27,8 +32,11 @@ use crate::generation::{FOLD_VERSION, Generation};
 use crate::ids::IdKey;
 use crate::log::{StoredEvent, Unreadable};
 use crate::quarantine;
+use entered::Edited;
 use family::Family;
-use thread::{Part, PartyOf, Threads};
+use sums::Part;
+use thread::PartyOf;
+use threads::{Batch, Threads};
 
 /// How rows are made of events.
 #[derive(Clone, Debug)]
@@ -99,8 +107,10 @@ pub async fn fold(
     fold: &Fold,
     events: &[StoredEvent],
 ) -> Result<(), FoldError> {
-    let touched = fold_legs(connection, generation, fold, events).await?;
-    Ok(refold(connection, generation, &fold.ids, touched).await?)
+    let held = quarantine::held(connection, generation).await?;
+    let edited = entered::fold(connection, generation, &fold.ids, events, &held).await?;
+    let touched = fold_legs(connection, generation, fold, events, held).await?;
+    Ok(refold(connection, generation, &fold.ids, touched, &edited).await?)
 }
 
 /// Level one. Returns the SIDs whose families are to be computed again.
@@ -109,8 +119,8 @@ async fn fold_legs(
     generation: Generation,
     fold: &Fold,
     events: &[StoredEvent],
+    mut held: HashSet<String>,
 ) -> Result<BTreeSet<String>, FoldError> {
-    let mut held = quarantine::held(connection, generation).await?;
     let calls: Vec<&StoredEvent> = events
         .iter()
         .filter(|event| event.aggregate_type == "call" && !held.contains(&event.aggregate_id))
@@ -161,25 +171,40 @@ pub(crate) async fn replace_legs(
     let old = leg::load(connection, generation, &keys).await?;
     rows::replace(connection, generation, call_sids, &legs).await?;
     let touched = old.into_iter().chain(legs).flat_map(|leg| [leg.root_call_sid, leg.call_sid]).collect();
-    Ok(refold(connection, generation, ids, touched).await?)
+    Ok(refold(connection, generation, ids, touched, &Edited::new()).await?)
 }
 
-/// Level two: computes the families of these calls again, from their legs as they are stored.
+/// Puts what was entered about a party in the place of what is stored, and computes its thread again.
+pub(crate) async fn replace_entered(
+    connection: &mut PgConnection,
+    generation: Generation,
+    ids: &IdKey,
+    party: &str,
+    row: Option<Entered>,
+) -> Result<(), FoldError> {
+    let edited = entered::replace(connection, generation, ids.conversation(party), row).await?;
+    Ok(refold(connection, generation, ids, BTreeSet::new(), &edited).await?)
+}
+
+/// Level two: computes the families of these calls again, from their legs as they are stored, and the threads about
+/// which anything was entered.
 pub(crate) async fn refold(
     connection: &mut PgConnection,
     generation: Generation,
     ids: &IdKey,
     touched: BTreeSet<String>,
+    edited: &Edited,
 ) -> sqlx::Result<()> {
-    if touched.is_empty() {
+    if touched.is_empty() && edited.is_empty() {
         return Ok(());
     }
     let legs = load_families(connection, generation, touched).await?;
     let (messages, parties) = level_two(&legs, ids);
     let keys: Vec<i64> = messages.iter().map(|message| message.id).collect();
-    let old = thread::stored_parts(connection, generation, &keys).await?;
+    let old = threads::stored_parts(connection, generation, &keys).await?;
     let new: Vec<Part> = messages.iter().filter_map(Part::of).collect();
-    let threads = Threads::compute(connection, generation, ids, (&old, &new), &parties).await?;
+    let batch = Batch { old: &old, new: &new, parties: &parties, edited };
+    let threads = Threads::compute(connection, generation, ids, batch).await?;
     threads.store(connection, generation).await?;
     rows::replace(connection, generation, &keys, &messages).await
 }

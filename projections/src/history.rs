@@ -4,6 +4,7 @@
 //! [`Snapshot::refold`] is the one way to a replay: the events of some calls and of all their kin, up to a
 //! position. The present rows only say which calls to look at.
 
+mod entered;
 mod explain;
 mod past;
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::call::CallEvent;
-use domain::call::upcast;
+use domain::call::{self, CallEvent};
+use domain::contact::{self, ContactEvent};
+use domain::conversation::{self, ConversationEvent};
+use domain::upcast::DecodeError;
 use sqlx::PgPool;
 
 use crate::{chain, log};
@@ -130,7 +132,8 @@ async fn read(
         *events += 1;
         let (event_type, version) = (event.event_type, event.event_version);
         let reason = unknown(&event.aggregate_type, &event_type, &version).or_else(|| {
-            CallEvent::decode(&event_type, &version, &event.payload).err().map(|error| chain(&error))
+            let read = decode(&event.aggregate_type, &event_type, &version, &event.payload);
+            read.err().map(|error| chain(&error))
         });
         let Some(reason) = reason else { continue };
         let tally = faults.entry((event.aggregate_type, event_type, version, reason)).or_default();
@@ -145,23 +148,38 @@ async fn read(
 
 /// Why nothing of that kind can be read, whatever its payload.
 fn unknown(aggregate_type: &str, event_type: &str, version: &str) -> Option<String> {
-    if aggregate_type != "call" {
-        return Some(format!(
-            "this callbook knows no {aggregate_type:?}, so it passes over what happens to one"
-        ));
+    let (reads, today) = match aggregate_type {
+        "call" => {
+            let known = call::upcast::CURRENT;
+            (known.reads(event_type, version), known.writes(event_type))
+        }
+        "contact" => {
+            let known = contact::event::READABLE;
+            (known.reads(event_type, version), known.writes(event_type))
+        }
+        "conversation" => {
+            let known = conversation::event::READABLE;
+            (known.reads(event_type, version), known.writes(event_type))
+        }
+        _ => {
+            return Some(format!(
+                "this callbook knows no {aggregate_type:?}, so it passes over what happens to one"
+            ));
+        }
+    };
+    match today {
+        _ if reads => None,
+        None => Some("this callbook knows no such event type".to_owned()),
+        Some(today) => Some(format!("this callbook writes version {today} and has no step from that one")),
     }
-    if upcast::CURRENT.reads(event_type, version) {
-        return None;
+}
+
+fn decode(aggregate_type: &str, event_type: &str, version: &str, payload: &str) -> Result<(), DecodeError> {
+    match aggregate_type {
+        "contact" => ContactEvent::decode(event_type, version, payload).map(drop),
+        "conversation" => ConversationEvent::decode(event_type, version, payload).map(drop),
+        _ => CallEvent::decode(event_type, version, payload).map(drop),
     }
-    let known: Vec<&str> = CallEvent::FORMATS
-        .iter()
-        .filter(|format| format.event_type == event_type)
-        .map(|format| format.version)
-        .collect();
-    Some(match known.first() {
-        None => "this callbook knows no such event type".to_owned(),
-        Some(today) => format!("this callbook writes version {today} and has no step from that one"),
-    })
 }
 
 fn fault(((aggregate_type, event_type, event_version, reason), tally): (Kind, Tally)) -> Fault {

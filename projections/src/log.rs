@@ -2,6 +2,7 @@
 
 use domain::call::CallEvent;
 use domain::call::event::{DecodeError, Told};
+use futures::stream::BoxStream;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -46,7 +47,7 @@ impl StoredEvent {
             .map_err(|source| self.unreadable(source))
     }
 
-    fn unreadable(&self, source: DecodeError) -> Unreadable {
+    pub(crate) fn unreadable(&self, source: DecodeError) -> Unreadable {
         Unreadable {
             position: self.position,
             aggregate_id: self.aggregate_id.clone(),
@@ -93,6 +94,38 @@ pub(crate) async fn read_calls(
           order by id"
     );
     sqlx::query_as(&query).bind(call_sids).bind(last).fetch_all(connection).await
+}
+
+/// The events that people made about these parties up to `last`, in order.
+pub(crate) async fn read_entered(
+    connection: &mut PgConnection,
+    parties: &[String],
+    last: i64,
+) -> sqlx::Result<Vec<StoredEvent>> {
+    let query = format!(
+        "select {COLUMNS} from call_events
+          where aggregate_type in ('contact', 'conversation') and aggregate_id = any($1) and id <= $2
+          order by id"
+    );
+    sqlx::query_as(&query).bind(parties).bind(last).fetch_all(connection).await
+}
+
+/// The query of all events that people made up to a position, stream by stream as the primary key has them.
+pub(crate) fn entered_in_streams() -> String {
+    format!(
+        "select {COLUMNS} from call_events
+          where aggregate_type in ('contact', 'conversation') and id <= $1
+          order by aggregate_type, aggregate_id, sequence"
+    )
+}
+
+/// What a query finds up to `last`, as it comes.
+pub(crate) fn stream<'c>(
+    connection: &'c mut PgConnection,
+    query: &'c str,
+    last: i64,
+) -> BoxStream<'c, sqlx::Result<StoredEvent>> {
+    sqlx::query_as(query).bind(last).fetch(connection)
 }
 
 /// The position of the last event, 0 for an empty log.

@@ -155,7 +155,7 @@ impl Projector {
         let (generation, checkpoint) = self.lock(&mut tx).await?;
         // Unless somebody else has passed it meanwhile.
         if checkpoint.position < event.position {
-            quarantine::set_aside(&mut tx, generation, event, error).await?;
+            quarantine::set_aside(&mut tx, generation, &self.fold.ids, event, error).await?;
         }
         self.fence(&mut tx, generation, false).await?;
         Ok(tx.commit().await?)

@@ -1,4 +1,4 @@
-//! Families that are not folded any further, because an event of theirs cannot be.
+//! Families, and what people entered about a party, that are not folded any further, because an event of theirs cannot be.
 //!
 //! What cannot be read or stored (decoding, SQLSTATE 22 and 23) would stop the fold; so the family it belongs
 //! to is set aside as it was before that event, its thread is marked stale, and everything else goes on.
@@ -10,14 +10,19 @@ use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 
 use crate::begin::begin;
+use crate::conversations::entered::{self, Edit};
 use crate::conversations::{self, Fold, FoldError, Leg};
 use crate::generation::Generation;
+use crate::ids::IdKey;
 use crate::log::{self, StoredEvent};
 use crate::projector::ProjectError;
 
-/// A call that was set aside, with its family.
+/// A call that was set aside with its family, or what people have entered about a party.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Quarantined {
+    /// `call`, else the aggregate whose event it was: `contact` or `conversation`.
+    pub aggregate_type: String,
+    /// The natural key of the party where it is no call.
     pub call_sid: String,
     pub root_call_sid: String,
     /// The thread that is stale meanwhile.
@@ -29,7 +34,7 @@ pub struct Quarantined {
     pub quarantined_at: OffsetDateTime,
 }
 
-/// What became of a retry. Calls, not families.
+/// What became of a retry. Calls and parties, not families.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retried {
     pub released: Vec<String>,
@@ -55,14 +60,14 @@ pub(crate) async fn list_in(
     generation: Generation,
 ) -> sqlx::Result<Vec<Quarantined>> {
     let query = format!(
-        "select call_sid, root_call_sid, conversation_id, position, reason, quarantined_at
+        "select aggregate_type, call_sid, root_call_sid, conversation_id, position, reason, quarantined_at
            from {generation}.quarantine
           order by position, call_sid"
     );
     sqlx::query_as(&query).fetch_all(connection).await
 }
 
-/// The calls that a fold passes over.
+/// The calls and parties that a fold passes over.
 pub(crate) async fn held(
     connection: &mut PgConnection,
     generation: Generation,
@@ -76,9 +81,13 @@ pub(crate) async fn held(
 pub(crate) async fn set_aside(
     connection: &mut PgConnection,
     generation: Generation,
+    ids: &IdKey,
     event: &StoredEvent,
     error: &FoldError,
 ) -> sqlx::Result<()> {
+    if Edit::is(event) {
+        return set_party_aside(connection, generation, ids, event, error).await;
+    }
     let legs =
         conversations::load_families(connection, generation, BTreeSet::from([event.aggregate_id.clone()]))
             .await?;
@@ -95,6 +104,39 @@ pub(crate) async fn set_aside(
     let root = legs.get(&event.aggregate_id).map_or(event.aggregate_id.as_str(), |leg| &leg.root_call_sid);
     let family: Vec<&str> = family.into_iter().collect();
     insert(connection, generation, &family, root, event.position, &crate::chain(error)).await
+}
+
+/// Sets aside what people have entered about a party. Its calls are folded on.
+async fn set_party_aside(
+    connection: &mut PgConnection,
+    generation: Generation,
+    ids: &IdKey,
+    event: &StoredEvent,
+    error: &FoldError,
+) -> sqlx::Result<()> {
+    // The party is a person, so the line has the place alone.
+    tracing::error!(
+        event.position = event.position,
+        "the event at position {} cannot be folded; what people enter about its {} is quarantined: see \
+         `callbook quarantine list`",
+        event.position,
+        event.aggregate_type
+    );
+    let query = format!(
+        "insert into {generation}.quarantine
+                (aggregate_type, call_sid, root_call_sid, conversation_id, position, reason)
+         values ($1, $2, $2, $3, $4, $5)
+         on conflict (call_sid) do nothing"
+    );
+    sqlx::query(&query)
+        .bind(&event.aggregate_type)
+        .bind(&event.aggregate_id)
+        .bind(ids.conversation(&event.aggregate_id))
+        .bind(event.position)
+        .bind(crate::chain(error).replace('\0', ""))
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 /// Sets a leg aside that has come to a family which is.
@@ -118,8 +160,9 @@ async fn insert(
     reason: &str,
 ) -> sqlx::Result<()> {
     let query = format!(
-        "insert into {generation}.quarantine (call_sid, root_call_sid, conversation_id, position, reason)
-         select call_sid, $2, (select max(conversation_id) from {generation}.messages
+        "insert into {generation}.quarantine
+                (aggregate_type, call_sid, root_call_sid, conversation_id, position, reason)
+         select 'call', call_sid, $2, (select max(conversation_id) from {generation}.messages
                                 where twilio_sid = any($1 || $2::text)), $3, $4
            from unnest($1::text[]) as call_sid
          on conflict (call_sid) do nothing"
@@ -135,17 +178,20 @@ async fn insert(
         .map(drop)
 }
 
-/// Folds quarantined calls again from their whole history: all of them, or the family of `call_sid`.
+/// Folds again from its whole history what is quarantined: everything, or the family or party of `call_sid`.
 ///
-/// A family that still cannot be folded stays where it is.
+/// What still cannot be folded stays where it is.
 pub async fn retry(pool: &PgPool, fold: &Fold, call_sid: Option<&str>) -> Result<Retried, ProjectError> {
     let mut retried = Retried::default();
     let all = list(&mut *pool.acquire().await?).await?;
-    for family in families(all) {
+    let (calls, parties): (Vec<_>, Vec<_>) = all.into_iter().partition(|held| held.aggregate_type == "call");
+    let families = families(calls).into_iter().map(|family| (Kind::Family, family));
+    let parties = parties.into_iter().map(|party| (Kind::Party, BTreeSet::from([party.call_sid])));
+    for (kind, family) in families.chain(parties) {
         if call_sid.is_some_and(|wanted| !family.contains(wanted)) {
             continue;
         }
-        match release(pool, fold, &family).await {
+        match release(pool, fold, kind, &family).await {
             Ok(()) => retried.released.extend(family),
             Err(ProjectError::Fold(error)) if error.is_poison() => {
                 let reason = crate::chain(&error);
@@ -171,18 +217,43 @@ fn families(calls: Vec<Quarantined>) -> Vec<BTreeSet<String>> {
     families
 }
 
-async fn release(pool: &PgPool, fold: &Fold, family: &BTreeSet<String>) -> Result<(), ProjectError> {
+/// What is folded again together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Calls.
+    Family,
+    /// What people have entered about one party.
+    Party,
+}
+
+async fn release(
+    pool: &PgPool,
+    fold: &Fold,
+    kind: Kind,
+    family: &BTreeSet<String>,
+) -> Result<(), ProjectError> {
     let mut tx = begin(pool, "begin").await?;
     let (generation, checkpoint) = Generation::lock_current(&mut tx).await?;
     if checkpoint.fold_version != fold.version {
         return Err(ProjectError::OtherFold { tables: checkpoint.fold_version, ours: fold.version });
     }
-    let call_sids: Vec<String> = family.iter().cloned().collect();
-    let events = log::read_calls(&mut tx, &call_sids, checkpoint.position).await?;
-    let legs = history(fold, &events)?;
-    conversations::replace_legs(&mut tx, generation, &fold.ids, &call_sids, legs).await?;
+    let keys: Vec<String> = family.iter().cloned().collect();
+    match kind {
+        Kind::Family => {
+            let events = log::read_calls(&mut tx, &keys, checkpoint.position).await?;
+            let legs = history(fold, &events)?;
+            conversations::replace_legs(&mut tx, generation, &fold.ids, &keys, legs).await?;
+        }
+        Kind::Party => {
+            let events = log::read_entered(&mut tx, &keys, checkpoint.position).await?;
+            for party in &keys {
+                let row = entered::history(&fold.ids, &events).map_err(FoldError::from)?;
+                conversations::replace_entered(&mut tx, generation, &fold.ids, party, row).await?;
+            }
+        }
+    }
     let query = format!("delete from {generation}.quarantine where call_sid = any($1)");
-    sqlx::query(&query).bind(&call_sids).execute(&mut *tx).await?;
+    sqlx::query(&query).bind(&keys).execute(&mut *tx).await?;
     Ok(tx.commit().await?)
 }
 

@@ -239,7 +239,7 @@ impl Snapshot {
         Ok(threads.collect())
     }
 
-    /// Which of these have a quarantined call.
+    /// Which of these have a quarantined call, or are of a party whose entries are.
     async fn stale(&mut self, rows: &[Conversation]) -> sqlx::Result<HashSet<i64>> {
         let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
         // A call may have come to its thread after it was set aside.
@@ -247,7 +247,10 @@ impl Snapshot {
         let query = format!(
             "select distinct m.conversation_id
                from {g}.quarantine q join {g}.messages m on m.twilio_sid in (q.call_sid, q.root_call_sid)
-              where m.conversation_id = any($1)"
+              where m.conversation_id = any($1)
+              union
+             select q.conversation_id from {g}.quarantine q
+              where q.aggregate_type <> 'call' and q.conversation_id = any($1)"
         );
         let stale: Vec<i64> = sqlx::query_scalar(&query).bind(ids).fetch_all(&mut *self.tx).await?;
         Ok(stale.into_iter().collect())

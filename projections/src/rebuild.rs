@@ -5,6 +5,7 @@
 //! a rebuild leaves the current generation untouched, and the next one drops what it left.
 
 mod diff;
+mod entered;
 mod load;
 
 use std::pin::pin;
@@ -15,6 +16,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 pub use diff::{Diff, RowDiff, TableDiff};
 
 use crate::begin::{SNAPSHOT, begin};
+use crate::conversations::entered::Edited;
 use crate::conversations::{self, Fold, FoldError};
 use crate::generation::Generation;
 use crate::log;
@@ -205,7 +207,7 @@ impl Build {
         for orphans in orphans.chunks(LATE) {
             let mut tx = self.session.begin().await?;
             let touched = orphans.iter().cloned().collect();
-            conversations::refold(&mut tx, self.generation, &self.fold.ids, touched).await?;
+            conversations::refold(&mut tx, self.generation, &self.fold.ids, touched, &Edited::new()).await?;
             tx.commit().await?;
         }
         for late in leftover.late.chunks(LATE) {

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use super::entered::PastEntered;
 use super::past::CHUNK;
 use super::{PastEvent, Replay, Unreadable};
-use crate::conversations::Message;
-use crate::conversations::thread::{Part, PartyOf, Sums};
+use crate::conversations::sums::{Part, Sums};
+use crate::conversations::thread::PartyOf;
+use crate::conversations::{Entered, Message};
 use crate::generation::Snapshot;
 use crate::ids::IdKey;
 
@@ -74,10 +77,10 @@ impl Table {
     }
 }
 
-/// What the other families of a thread came to at each event.
+/// What else makes the rows of a thread, at each event: the other families, and what people had entered.
 struct Others {
     party: PartyOf,
-    at: Vec<Option<Sums>>,
+    at: Vec<(Option<Sums>, Option<Entered>)>,
 }
 
 impl Snapshot {
@@ -88,7 +91,11 @@ impl Snapshot {
         let own: BTreeSet<String> = whole.legs.keys().cloned().collect();
         let mut others = BTreeMap::new();
         for (id, party) in threads(ids, &events) {
-            let at = self.others(ids, id, &party.key, &own, &positions).await?;
+            let entered = self.entered(ids, &party.key).await?;
+            let moments = Moments { positions: &positions, entered: &entered };
+            let sums = self.others(ids, id, &party.key, &own, moments).await?;
+            let entered = positions.iter().map(|position| entered.as_of(*position).cloned());
+            let at = sums.into_iter().zip(entered).collect();
             others.insert(id, Others { party, at });
         }
         let mut replay = Replay::default();
@@ -119,10 +126,12 @@ impl Snapshot {
         conversation: i64,
         party: &str,
         own: &BTreeSet<String>,
-        positions: &[i64],
+        moments: Moments<'_>,
     ) -> sqlx::Result<Vec<Option<Sums>>> {
-        let mut sums: Vec<Option<Sums>> = vec![None; positions.len()];
-        let (Some(first), Some(last)) = (positions.first(), positions.last()) else { return Ok(sums) };
+        let mut sums: Vec<Option<Sums>> = vec![None; moments.positions.len()];
+        let (Some(first), Some(last)) = (moments.positions.first(), moments.positions.last()) else {
+            return Ok(sums);
+        };
         let mut candidates = self.candidates(party, *last).await?;
         candidates.retain(|sid| !own.contains(sid));
         while !candidates.is_empty() {
@@ -133,26 +142,42 @@ impl Snapshot {
             let meanwhile = events.last().is_some_and(|event| event.stored.position > *first);
             if !meanwhile {
                 // Most calls of a thread had ended before this one began, and nothing of them changed since.
-                let come_to = sums_of(&whole.messages(ids).0, conversation);
-                sums.iter_mut().for_each(|sums| *sums = joined(sums.take(), come_to.clone()));
+                let messages = whole.messages(ids).0;
+                for ((_, read_up_to), sums) in moments.iter().zip(&mut sums) {
+                    *sums = joined(sums.take(), sums_of(&messages, conversation, read_up_to));
+                }
                 continue;
             }
             let mut events = events.iter().map(|event| &event.stored).peekable();
             let mut replay = Replay::default();
-            let mut come_to = None;
-            for (position, sums) in positions.iter().zip(&mut sums) {
+            let mut messages = Vec::new();
+            for ((position, read_up_to), sums) in moments.iter().zip(&mut sums) {
                 let mut stands = true;
-                while let Some(event) = events.next_if(|event| event.position < *position) {
+                while let Some(event) = events.next_if(|event| event.position < position) {
                     let _ = replay.apply(event);
                     stands = false;
                 }
                 if !stands {
-                    come_to = sums_of(&replay.messages(ids).0, conversation);
+                    messages = replay.messages(ids).0;
                 }
-                *sums = joined(sums.take(), come_to.clone());
+                *sums = joined(sums.take(), sums_of(&messages, conversation, read_up_to));
             }
         }
         Ok(sums)
+    }
+}
+
+/// The positions of a family's events, and how far a thread had been read at each.
+#[derive(Clone, Copy)]
+struct Moments<'m> {
+    positions: &'m [i64],
+    entered: &'m PastEntered,
+}
+
+impl Moments<'_> {
+    fn iter(&self) -> impl Iterator<Item = (i64, Option<OffsetDateTime>)> {
+        let read_up_to = |position| self.entered.as_of(position).and_then(|entered| entered.read_up_to);
+        self.positions.iter().map(move |position| (*position, read_up_to(*position)))
     }
 }
 
@@ -167,9 +192,9 @@ fn threads(ids: &IdKey, events: &[PastEvent]) -> BTreeMap<i64, PartyOf> {
     threads
 }
 
-fn sums_of(messages: &[Message], conversation: i64) -> Option<Sums> {
+fn sums_of(messages: &[Message], conversation: i64, read_up_to: Option<OffsetDateTime>) -> Option<Sums> {
     let ours = messages.iter().filter_map(Part::of).filter(|part| part.conversation_id == conversation);
-    ours.map(|part| Sums::of(&part)).reduce(Sums::and)
+    ours.map(|part| Sums::of(&part, read_up_to)).reduce(Sums::and)
 }
 
 fn joined(one: Option<Sums>, other: Option<Sums>) -> Option<Sums> {
@@ -192,9 +217,11 @@ fn thread_rows(replay: &Replay, ids: &IdKey, others: &BTreeMap<i64, Others>, nth
     let mut rows = Rows::new();
     let messages = replay.messages(ids).0;
     for (id, Others { party, at }) in others {
-        let rest = at.get(nth).cloned().flatten();
-        let Some(sums) = joined(rest, sums_of(&messages, *id)) else { continue };
-        let (thread, contact) = party.rows(ids, &sums);
+        let (rest, entered) = at.get(nth).cloned().unwrap_or_default();
+        let entered = entered.as_ref();
+        let read_up_to = entered.and_then(|entered| entered.read_up_to);
+        let Some(sums) = joined(rest, sums_of(&messages, *id, read_up_to)) else { continue };
+        let (thread, contact) = party.rows(ids, &sums, entered);
         rows.insert((Table::Conversations, id.to_string()), fields(&thread));
         rows.extend(contact.map(|row| ((Table::Contacts, row.id.to_string()), fields(&row))));
     }

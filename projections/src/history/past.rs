@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use time::OffsetDateTime;
 
 use super::Unreadable;
-use crate::conversations::thread::{Part, PartyOf, Sums};
+use crate::conversations::sums::{Part, Sums};
+use crate::conversations::thread::PartyOf;
 use crate::conversations::{Contact, Message};
 use crate::generation::Snapshot;
 use crate::ids::IdKey;
@@ -49,7 +50,7 @@ pub enum NotPast {
 pub struct PastThread {
     /// How many calls the thread had.
     pub total: i64,
-    /// Nothing if the thread had no call yet, or nobody whom one could call back.
+    /// Nothing if neither a call nor a person had told of it yet, or nobody could be called back.
     pub contact: Option<Contact>,
     pub entries: Vec<Entry>,
     /// Calls of which no more is known than up to an event that cannot be read.
@@ -123,7 +124,7 @@ impl Snapshot {
             for message in &messages {
                 let Some(part) = Part::of(message) else { continue };
                 if part.conversation_id == conversation {
-                    sums = sums.into_iter().chain([Sums::of(&part)]).reduce(Sums::and);
+                    sums = sums.into_iter().chain([Sums::of(&part, None)]).reduce(Sums::and);
                     let legs = families.remove(message.root_call_sid.as_str()).unwrap_or_default();
                     let known = places.entry((message.start_time, message.id)).or_default();
                     // A leg that has gone to another family since leads to both, but neither leads to it.
@@ -136,7 +137,10 @@ impl Snapshot {
             thread.unreadable.extend(replay.unreadable.into_values());
         }
         thread.total = places.len().try_into().unwrap_or(i64::MAX);
-        thread.contact = named.zip(sums).and_then(|(party, sums)| party.rows(ids, &sums).1);
+        let entered = self.entered(ids, party).await?.as_of(up_to).cloned();
+        let named = named.or_else(|| entered.as_ref().and_then(PartyOf::entered));
+        let since = sums.map(|sums| sums.created_at);
+        thread.contact = named.and_then(|party| party.contact(ids, since, entered.as_ref()));
         thread.entries = self.page_as_of(ids, conversation, page(places, window), up_to).await?;
         Ok(thread)
     }

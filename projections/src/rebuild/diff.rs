@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use crate::conversations::rows::{Row, Table};
-use crate::conversations::{Contact, Conversation, Leg, Message};
+use crate::conversations::{Contact, Conversation, Entered, Leg, Message};
 use crate::generation::Generation;
 use crate::quarantine;
 
@@ -16,7 +16,8 @@ const SAMPLES: i64 = 20;
 pub struct Diff {
     pub position: i64,
     pub tables: Vec<TableDiff>,
-    /// Calls that are quarantined on either side; their families and threads are left out.
+    /// Calls that are quarantined on either side, and parties about whom somebody entered what cannot be read; their
+    /// families and threads are left out.
     pub quarantined: Vec<String>,
 }
 
@@ -88,12 +89,14 @@ pub(super) async fn compare(
         builds.table(snapshot, &Message::TABLE, "twilio_sid", &left_out.calls).await?,
         builds.table(snapshot, &Conversation::TABLE, "external_id", &left_out.threads).await?,
         builds.table(snapshot, &Contact::TABLE, "phone_number", &left_out.threads).await?,
+        builds.table(snapshot, &Entered::TABLE, "party_key", &left_out.threads).await?,
     ];
     if left_out.calls.is_empty() {
         let totals = Table { name: "totals", key: "name", columns: &["name", "rows"] };
         tables.push(builds.table(snapshot, &totals, "name", &[]).await?);
     }
-    Ok(Diff { position, tables, quarantined: left_out.calls })
+    let quarantined = [left_out.calls, left_out.parties].concat();
+    Ok(Diff { position, tables, quarantined })
 }
 
 #[derive(Clone, Copy)]
@@ -104,20 +107,28 @@ struct Builds {
 
 struct LeftOut {
     calls: Vec<String>,
+    /// By their natural keys.
+    parties: Vec<String>,
     /// By the natural key of the party.
     threads: Vec<String>,
 }
 
 impl Builds {
     async fn left_out(self, snapshot: &mut PgConnection) -> sqlx::Result<LeftOut> {
-        let mut left_out = LeftOut { calls: Vec::new(), threads: Vec::new() };
+        let mut left_out = LeftOut { calls: Vec::new(), parties: Vec::new(), threads: Vec::new() };
         for generation in [self.live, self.rebuilt] {
-            for call in quarantine::list_in(snapshot, generation).await? {
-                left_out.calls.extend([call.call_sid, call.root_call_sid]);
+            for held in quarantine::list_in(snapshot, generation).await? {
+                match held.aggregate_type.as_str() {
+                    "call" => left_out.calls.extend([held.call_sid, held.root_call_sid]),
+                    _ => left_out.parties.push(held.call_sid),
+                }
             }
         }
         left_out.calls.sort_unstable();
         left_out.calls.dedup();
+        left_out.parties.sort_unstable();
+        left_out.parties.dedup();
+        left_out.threads.clone_from(&left_out.parties);
         if !left_out.calls.is_empty() {
             let Self { live, rebuilt } = self;
             let threads_of = |generation: Generation| {
@@ -128,7 +139,9 @@ impl Builds {
                 )
             };
             let query = format!("{} union {}", threads_of(live), threads_of(rebuilt));
-            left_out.threads = sqlx::query_scalar(&query).bind(&left_out.calls).fetch_all(snapshot).await?;
+            let threads: Vec<String> =
+                sqlx::query_scalar(&query).bind(&left_out.calls).fetch_all(snapshot).await?;
+            left_out.threads.extend(threads);
         }
         Ok(left_out)
     }

@@ -17,10 +17,12 @@ use sqlx::{ConnectOptions, PgConnection};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::entered::AllEntered;
 use crate::conversations::family::Family;
 use crate::conversations::rows::{self, Row};
-use crate::conversations::thread::{Part, PartyOf, Sums};
-use crate::conversations::{Fold, Leg, Message, is_poison, message};
+use crate::conversations::sums::{Part, Sums};
+use crate::conversations::thread::PartyOf;
+use crate::conversations::{Contact, Fold, Leg, Message, is_poison, message};
 use crate::copy::{Malformed, Tuples};
 use crate::generation::Generation;
 use crate::log::{self, CopiedEvent};
@@ -95,15 +97,18 @@ pub(super) async fn load(
     Loading { readers: count, kept }: Loading,
     folded: &Folded,
 ) -> Result<Leftover, LoadError> {
+    let mut session = options.connect().await?;
+    let entered = Arc::new(AllEntered::read(&mut session, &fold.ids, last).await?);
+    entered.store(&mut session, generation).await?;
     let legs = Copy::start::<Leg>(options, generation).await?;
     let messages = Copy::start::<Message>(options, generation).await?;
     let mut readers = JoinSet::new();
     for range in ranges(last, count) {
         let output = Output::new(&legs, &messages);
-        let reader = Reader::new(fold.clone(), output, folded.clone(), kept);
+        let reader = Reader::new(fold.clone(), Arc::clone(&entered), output, folded.clone(), kept);
         readers.spawn(reader.read(options.clone(), range));
     }
-    let mut rest = Rest::new(Output::new(&legs, &messages));
+    let mut rest = Rest::new(Arc::clone(&entered), Output::new(&legs, &messages));
     let mut cut_off = None;
     while let Some(read) = readers.join_next().await {
         match read.map_err(|_| LoadError::CutOff).flatten() {
@@ -120,12 +125,14 @@ pub(super) async fn load(
     };
     // Why a copy ended is what a reader that was cut off by it does not know.
     let written = (legs.finish().await, messages.finish().await);
-    let (leftover, threads) = match (leftover, written) {
+    let (mut leftover, threads) = match (leftover, written) {
         (_, (Err(error), _) | (_, Err(error))) => return Err(error.into()),
         (Err(error), _) => return Err(error),
         (Ok(all), _) => all,
     };
-    write_threads(options, generation, fold, threads).await?;
+    write_threads(&mut session, generation, fold, threads, &entered).await?;
+    leftover.late.extend(&entered.late);
+    leftover.late.sort_unstable();
     Ok(leftover)
 }
 
@@ -225,13 +232,15 @@ fn add(threads: &mut ThreadSums, id: i64, party: PartyOf, sums: Sums) {
 fn write_family(
     family: &Family<'_>,
     fold: &Fold,
+    entered: &AllEntered,
     output: &mut Output,
     threads: &mut ThreadSums,
 ) -> Result<(), LoadError> {
     for message in message::messages(family, &fold.ids) {
         output.messages.put(&message)?;
         if let Some((part, party)) = Part::of(&message).zip(family.placed_by().and_then(PartyOf::leg)) {
-            add(threads, part.conversation_id, party, Sums::of(&part));
+            let sums = Sums::of(&part, entered.read_up_to(part.conversation_id));
+            add(threads, part.conversation_id, party, sums);
         }
     }
     Ok(())
@@ -240,6 +249,7 @@ fn write_family(
 /// Folds one range of the log.
 struct Reader {
     fold: Fold,
+    entered: Arc<AllEntered>,
     output: Output,
     folded: Folded,
     /// Events that are not in `folded` yet, which both readers write.
@@ -284,9 +294,10 @@ impl Stage {
 }
 
 impl Reader {
-    fn new(fold: Fold, output: Output, folded: Folded, kept: usize) -> Self {
+    fn new(fold: Fold, entered: Arc<AllEntered>, output: Output, folded: Folded, kept: usize) -> Self {
         Self {
             fold,
+            entered,
             output,
             folded,
             untold: 0,
@@ -424,7 +435,7 @@ impl Reader {
             self.output.legs.put(leg)?;
         }
         for family in Family::assemble(&legs) {
-            write_family(&family, &self.fold, &mut self.output, &mut self.threads)?;
+            write_family(&family, &self.fold, &self.entered, &mut self.output, &mut self.threads)?;
         }
         Ok(())
     }
@@ -432,6 +443,7 @@ impl Reader {
 
 /// What the readers have left in memory.
 struct Rest {
+    entered: Arc<AllEntered>,
     output: Output,
     legs: HashMap<String, Leg>,
     threads: ThreadSums,
@@ -440,8 +452,8 @@ struct Rest {
 }
 
 impl Rest {
-    fn new(output: Output) -> Self {
-        Self { output, legs: HashMap::new(), threads: HashMap::new(), late: Vec::new() }
+    fn new(entered: Arc<AllEntered>, output: Output) -> Self {
+        Self { entered, output, legs: HashMap::new(), threads: HashMap::new(), late: Vec::new() }
     }
 
     fn take(&mut self, from: i64, reader: Reader) {
@@ -462,7 +474,7 @@ impl Rest {
         }
         for family in Family::assemble(&self.legs) {
             if family.root.is_some() {
-                write_family(&family, fold, &mut self.output, &mut self.threads)?;
+                write_family(&family, fold, &self.entered, &mut self.output, &mut self.threads)?;
                 self.output.flush(CHUNK).await?;
             } else {
                 leftover.orphans.extend(family.legs().map(|leg| leg.call_sid.clone()));
@@ -479,21 +491,26 @@ impl Rest {
 const THREADS: usize = 10_000;
 
 async fn write_threads(
-    options: &PgConnectOptions,
+    session: &mut PgConnection,
     generation: Generation,
     fold: &Fold,
     threads: ThreadSums,
+    entered: &AllEntered,
 ) -> sqlx::Result<()> {
-    let mut session: PgConnection = options.connect().await?;
     let total = i64::try_from(threads.len()).unwrap_or(i64::MAX);
-    let threads: Vec<(PartyOf, Sums)> = threads.into_values().collect();
+    // People enter contacts that have not called.
+    let uncalled = entered.iter().filter(|row| !threads.contains_key(&row.conversation_id));
+    let uncalled: Vec<Contact> =
+        uncalled.filter_map(|row| PartyOf::entered(row)?.contact(&fold.ids, None, Some(row))).collect();
+    rows::insert(session, generation, &uncalled).await?;
+    let threads: Vec<(i64, (PartyOf, Sums))> = threads.into_iter().collect();
     for threads in threads.chunks(THREADS) {
         let (conversations, contacts): (Vec<_>, Vec<_>) =
-            threads.iter().map(|(party, sums)| party.rows(&fold.ids, sums)).unzip();
+            threads.iter().map(|(id, (party, sums))| party.rows(&fold.ids, sums, entered.get(*id))).unzip();
         let contacts: Vec<_> = contacts.into_iter().flatten().collect();
-        rows::insert(&mut session, generation, &conversations).await?;
-        rows::insert(&mut session, generation, &contacts).await?;
+        rows::insert(session, generation, &conversations).await?;
+        rows::insert(session, generation, &contacts).await?;
     }
     let query = format!("update {generation}.totals set rows = $1 where name = 'conversations'");
-    sqlx::query(&query).bind(total).execute(&mut session).await.map(drop)
+    sqlx::query(&query).bind(total).execute(session).await.map(drop)
 }
