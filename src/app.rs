@@ -25,6 +25,7 @@ use crate::http::stream::Broadcaster;
 use crate::ingest::inbox::Writer;
 use crate::installation::{self, InstallationError, Owner};
 use crate::lease::Lease;
+use crate::people::Editor;
 use crate::postgres;
 use crate::reconcile::{self, Reconciler};
 use crate::recordings::Recordings;
@@ -39,6 +40,7 @@ pub struct AppState {
     pub ids: IdKey,
     pub progress: watch::Receiver<Progress>,
     pub lease: Lease,
+    pub editor: Editor,
     pub broadcaster: Broadcaster,
     pub access: Access,
     /// Nothing where there is no Twilio to ask.
@@ -198,6 +200,7 @@ impl App {
             ids: engine.ids.clone(),
             progress,
             lease: engine.lease.clone(),
+            editor: Editor::new(engine.pool.clone(), engine.committer.clone()),
             broadcaster,
             access,
             reconciler: engine.reconciler.clone(),

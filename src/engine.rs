@@ -29,6 +29,7 @@ pub struct Engine {
     pub ids: IdKey,
     pub progress: watch::Receiver<Progress>,
     pub lease: Lease,
+    pub committer: Committer,
     /// Nothing where there is no Twilio to ask.
     pub reconciler: Option<Reconciler>,
     pub wakeup: Arc<Wakeup>,
@@ -49,7 +50,9 @@ impl Engine {
         let worker = Worker::new(pool.clone(), committer.clone(), routing, wakeup.worker());
         let reconciler = twilio.map(|settings| {
             let stored = Arc::clone(&wakeup);
-            Reconciler::new(settings, pool.clone(), committer, progress.clone(), move || stored.stored())
+            Reconciler::new(settings, pool.clone(), committer.clone(), progress.clone(), move || {
+                stored.stored()
+            })
         });
         let (folding, working) = (lease.held(), lease.held());
         tasks.spawn(async move {
@@ -69,7 +72,7 @@ impl Engine {
             holding.run().await;
             "the worker lease"
         });
-        Self { pool, ids, progress, lease, reconciler, wakeup, tasks }
+        Self { pool, ids, progress, lease, committer, reconciler, wakeup, tasks }
     }
 
     /// Asks Twilio by itself from now on, while it holds the worker lease. Lines that nobody configured are learnt

@@ -1,12 +1,14 @@
 //! The one writer of the log.
 //!
-//! Whoever wants to append hands the [`Committer`] a [`Unit`]: inbox rows that are done, and events with the
-//! places in their streams that they must get. It writes whatever units have queued while its last
+//! Whoever wants to append hands the [`Committer`] a [`Unit`]: inbox rows that are done, events with the places in
+//! their streams that they must get, and the key under which a request is answered. It writes whatever units have queued while its last
 //! transaction ran in one, the append last, because the log's lock is held until the commit. A unit that
-//! finds its place taken is taken out and told so; its owner decides again.
+//! finds its place or its key taken is taken out and told so; its owner decides again.
 
 mod calls;
+pub mod idempotency;
 mod lock;
+mod streams;
 
 use std::collections::{BTreeSet, HashSet};
 use std::future::Future;
@@ -19,8 +21,10 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::lease::Epoch;
-pub use calls::{CallStore, LoadError, StreamState, load_streams};
+pub use calls::CallStore;
+use idempotency::Answered;
 pub use lock::LockHolder;
+pub use streams::{LoadError, StreamState, load_streams};
 
 /// Units in one transaction at most.
 const BATCH: usize = 1_000;
@@ -29,7 +33,7 @@ const QUEUE: usize = 4_096;
 
 const UNIQUE_VIOLATION: &str = "23505";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// Raised by `commit_units` (migration 0007).
+/// Raised by `commit_units` (migration 0018).
 const FENCED: &str = "CB001";
 
 /// What is written together or not at all.
@@ -39,6 +43,8 @@ pub struct Unit {
     pub epoch: Option<Epoch>,
     pub done: Vec<Done>,
     pub events: Vec<NewEvent>,
+    /// Where a caller has named its request.
+    pub answered: Option<Answered>,
 }
 
 /// An inbox row that is done, and what came of it.
@@ -81,7 +87,7 @@ pub struct NewEvent {
 /// Why a unit was not written. Nothing of it was.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CommitError {
-    #[error("somebody else appended to the same stream first")]
+    #[error("somebody else appended to the same stream, or answered under the same key, first")]
     Conflict,
     #[error("the worker lease has passed on since this was decided")]
     Fenced,
@@ -151,19 +157,21 @@ async fn write_all(pool: PgPool, mut waiting: mpsc::Receiver<Queued>, committed:
     }
 }
 
-/// Sets aside the units that want a place which an earlier unit of the same batch wants.
+/// Sets aside the units that want a place or a key which an earlier unit of the same batch wants.
 fn without_rivals(batch: Vec<Queued>) -> (Vec<Queued>, Vec<Queued>) {
-    let mut places = HashSet::new();
+    let (mut places, mut keys) = (HashSet::new(), HashSet::new());
     batch.into_iter().partition(|(unit, _)| {
         let wanted: Vec<_> = unit
             .events
             .iter()
             .map(|event| (event.aggregate_type, event.aggregate_id.clone(), event.sequence))
             .collect();
-        if wanted.iter().any(|place| places.contains(place)) {
+        let key = unit.answered.as_ref().map(|answered| answered.key.clone());
+        if wanted.iter().any(|place| places.contains(place)) || key.iter().any(|key| keys.contains(key)) {
             return false;
         }
         places.extend(wanted);
+        keys.extend(key);
         true
     })
 }
@@ -210,7 +218,10 @@ async fn write(pool: &PgPool, units: &[&Unit]) -> Result<(), CommitError> {
     let mut done: Vec<&Done> = units.iter().flat_map(|unit| &unit.done).collect();
     done.sort_by_key(|row| row.inbox_id);
     let events: Vec<&NewEvent> = units.iter().flat_map(|unit| &unit.events).collect();
-    let written = if epochs.is_empty() && done.is_empty() {
+    let mut answered: Vec<&Answered> = units.iter().filter_map(|unit| unit.answered.as_ref()).collect();
+    // In one order everywhere, so that two instances that commit the same keys cannot each wait for the other.
+    answered.sort_by(|a, b| a.key.cmp(&b.key));
+    let written = if epochs.is_empty() && done.is_empty() && answered.is_empty() {
         // Nothing but events: the table's own trigger takes the append lock before a position is drawn.
         let append = sqlx::query(
             "insert into call_events
@@ -220,7 +231,8 @@ async fn write(pool: &PgPool, units: &[&Unit]) -> Result<(), CommitError> {
         bind_events(append, &events).execute(pool).await
     } else {
         let commit = sqlx::query(
-            "select commit_units($1, $2, $3, $4::jsonb[], $5, $6, $7, $8, $9, $10, $11, $12::json[], $13::json[])",
+            "select commit_units($1, $2, $3, $4::jsonb[], $5, $6, $7, $8, $9, $10, $11, $12::json[], $13::json[],
+                                 $14::text[], $15::bytea[], $16::jsonb[])",
         )
         .bind(epochs.into_iter().collect::<Vec<_>>())
         .bind(done.iter().map(|row| row.inbox_id).collect::<Vec<_>>())
@@ -228,7 +240,12 @@ async fn write(pool: &PgPool, units: &[&Unit]) -> Result<(), CommitError> {
         .bind(done.iter().map(|row| &row.outcome).collect::<Vec<_>>())
         .bind(done.iter().map(|row| row.error.as_deref()).collect::<Vec<_>>())
         .bind(done.iter().map(|row| row.at).collect::<Vec<_>>());
-        bind_events(commit, &events).execute(pool).await
+        bind_events(commit, &events)
+            .bind(answered.iter().map(|answered| answered.key.as_str()).collect::<Vec<_>>())
+            .bind(answered.iter().map(|answered| answered.request_digest.as_slice()).collect::<Vec<_>>())
+            .bind(answered.iter().map(|answered| &answered.answer).collect::<Vec<_>>())
+            .execute(pool)
+            .await
     };
     let Err(error) = written else { return Ok(()) };
     match error.as_database_error().and_then(|error| error.code()).as_deref() {
@@ -256,20 +273,30 @@ fn bind_events<'q>(statement: Statement<'q>, events: &[&'q NewEvent]) -> Stateme
         .bind(events.iter().map(|event| event.metadata.as_str()).collect::<Vec<_>>())
 }
 
-/// For each unit, whether a place that it wants is taken.
+/// For each unit, whether a place or the key that it wants is taken.
 async fn find_conflicts(pool: &PgPool, units: &[&Unit]) -> sqlx::Result<Vec<bool>> {
     let wanted: Vec<(i64, &NewEvent)> =
         (0..).zip(units).flat_map(|(nth, unit)| unit.events.iter().map(move |event| (nth, event))).collect();
+    let keys: Vec<(i64, &str)> = (0..)
+        .zip(units)
+        .filter_map(|(nth, unit)| Some((nth, unit.answered.as_ref()?.key.as_str())))
+        .collect();
     let lost: Vec<i64> = sqlx::query_scalar(
-        "select distinct wanted.unit
+        "select wanted.unit
            from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
                 as wanted (unit, aggregate_type, aggregate_id, sequence)
-           join call_events using (aggregate_type, aggregate_id, sequence)",
+           join call_events using (aggregate_type, aggregate_id, sequence)
+          union
+         select wanted.unit
+           from unnest($5::bigint[], $6::text[]) as wanted (unit, key)
+           join idempotency_keys using (key)",
     )
     .bind(wanted.iter().map(|(nth, _)| *nth).collect::<Vec<_>>())
     .bind(wanted.iter().map(|(_, event)| event.aggregate_type).collect::<Vec<_>>())
     .bind(wanted.iter().map(|(_, event)| event.aggregate_id.as_str()).collect::<Vec<_>>())
     .bind(wanted.iter().map(|(_, event)| event.sequence).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(nth, _)| *nth).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(_, key)| *key).collect::<Vec<_>>())
     .fetch_all(pool)
     .await?;
     Ok((0..).zip(units).map(|(nth, _)| lost.contains(&nth)).collect())

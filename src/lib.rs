@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod installation;
 pub mod lease;
 pub mod outgoing;
+pub mod people;
 pub mod postgres;
 pub mod reclassify;
 pub mod reconcile;

@@ -35,9 +35,10 @@ pub struct Conversation {
 /// A command on the conversation with a party.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConversationCommand {
-    /// `up_to` is the start of the newest call that was seen.
+    /// `up_to` is the start of the newest call that was seen, and `newest` that of the newest there is.
     Archive {
         up_to: OffsetDateTime,
+        newest: OffsetDateTime,
         at: OffsetDateTime,
     },
     Unarchive {
@@ -55,14 +56,19 @@ pub enum ConversationCommand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConversationError {
     #[error("nobody can have read what comes after {known_until}")]
-    NotYet { known_until: OffsetDateTime },
+    ReadTooFar { known_until: OffsetDateTime },
+    #[error("the newest call began at {newest}, so nobody can have seen a later one")]
+    ArchivedTooFar { newest: OffsetDateTime },
 }
 
 impl Conversation {
     /// Decides what a command adds to what is known.
     pub fn decide(&self, command: ConversationCommand) -> Result<Vec<ConversationEvent>, ConversationError> {
         match command {
-            ConversationCommand::Archive { up_to, at } => {
+            ConversationCommand::Archive { up_to, newest, .. } if up_to > newest => {
+                Err(ConversationError::ArchivedTooFar { newest })
+            }
+            ConversationCommand::Archive { up_to, at, .. } => {
                 // Whoever saw more than the last archiver archives it again; who saw less adds nothing.
                 let is_news = self.archived_up_to.is_none_or(|known| known < up_to);
                 Ok(is_news
@@ -75,7 +81,7 @@ impl Conversation {
                 Ok(self.archived_up_to.map(|_| unarchived).into_iter().collect())
             }
             ConversationCommand::Read { up_to, known_until, .. } if up_to > known_until => {
-                Err(ConversationError::NotYet { known_until })
+                Err(ConversationError::ReadTooFar { known_until })
             }
             ConversationCommand::Read { up_to, at, .. } => {
                 let is_news = self.read_up_to.is_none_or(|known| known < up_to);

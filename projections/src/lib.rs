@@ -4,6 +4,7 @@
 //!   [`lint`] finds what stands there and cannot be read.
 //! - [`generation`] names the tables of one build of the read side and its checkpoint.
 //! - [`conversations`] is the fold (legs, families, messages, threads) and [`queries`] what REST asks of it.
+//! - [`people`] is what they see of what they have entered.
 //! - [`history`] replays the log up to a position: what a thread was, and what each event changed.
 //! - [`runner`] keeps the current generation up with the log, by way of a [`projector`], and [`lag`] says how far
 //!   it is behind; what cannot be folded is set aside in [`quarantine`].
@@ -20,6 +21,7 @@ pub mod ids;
 pub mod lag;
 pub mod lint;
 pub mod log;
+pub mod people;
 pub mod projector;
 pub mod quarantine;
 pub mod queries;

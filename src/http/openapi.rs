@@ -7,9 +7,12 @@ use axum::http::Uri;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
 use utoipa::OpenApi;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi as Document, Ref, ResponseBuilder, SecurityRequirement};
+use utoipa::openapi::{
+    ContentBuilder, OpenApi as Document, Ref, Required, ResponseBuilder, SecurityRequirement,
+};
 use utoipa_swagger_ui::Config;
 
 use super::problem::{ApiError, PROBLEM, Problem};
@@ -31,6 +34,7 @@ static DOCUMENT: LazyLock<Document> = LazyLock::new(router::document);
     ),
     tags(
         (name = "conversations", description = "Threads with whom calls were exchanged"),
+        (name = "contacts", description = "What people know of whom they talk with"),
         (name = "calls", description = "Calls, their legs, their events, and why they are what they are"),
         (name = "live", description = "What happens now, as server-sent events"),
         (name = "sync", description = "Asking Twilio for what webhooks did not tell"),
@@ -67,6 +71,27 @@ pub fn restricted(mut routes: Document, role: Role) -> Document {
         if role > Role::Viewer || unsafe_method {
             answer(operation, 403, "The caller may not");
         }
+    }
+    routes
+}
+
+/// Says of each route that reads that it can wait for what was just written.
+pub fn with_min_position(mut routes: Document) -> Document {
+    for (_, operation) in operations(&mut routes).filter(|(unsafe_method, _)| !unsafe_method) {
+        let position = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            .minimum(Some(0));
+        let parameter = ParameterBuilder::new()
+            .name("min_position")
+            .parameter_in(ParameterIn::Query)
+            .required(Required::False)
+            .description(Some(
+                "Waits until this position of the log is reflected, at most two seconds: `position` of the answer to a write",
+            ))
+            .schema(Some(position.build()))
+            .build();
+        operation.parameters.get_or_insert_default().push(parameter.into());
     }
     routes
 }

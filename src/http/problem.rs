@@ -29,6 +29,18 @@ type Source = Box<dyn Error + Send + Sync>;
 pub enum ApiError {
     #[error("there is no conversation {id}")]
     UnknownConversation { id: i64 },
+    #[error("there is no contact {id}")]
+    UnknownContact { id: i64 },
+    #[error(
+        "somebody has changed it: it is at version {version}, which `If-Match` does not name; read it again and decide"
+    )]
+    Changed { version: i64 },
+    #[error("the `Idempotency-Key` was used for another request; a new request needs a new key")]
+    KeyUsed,
+    #[error(
+        "the read model has come to position {reached} and not yet to {position}; try again in a few seconds"
+    )]
+    NotReached { position: i64, reached: i64 },
     #[error("nothing is recorded of a call {sid}")]
     UnknownCall { sid: String },
     #[error("nothing is recorded of a recording {sid}")]
@@ -124,6 +136,10 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
     pointer: Option<String>,
+    /// The version that is there, where the caller expects another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    version: Option<i64>,
     /// The name of the request in our log.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false)]
@@ -153,6 +169,18 @@ impl ApiError {
         let (status, code, title) = match self {
             Self::UnknownConversation { .. } => {
                 (StatusCode::NOT_FOUND, "unknown-conversation", Some("There is no such conversation"))
+            }
+            Self::UnknownContact { .. } => {
+                (StatusCode::NOT_FOUND, "unknown-contact", Some("There is no such contact"))
+            }
+            Self::Changed { .. } => {
+                (StatusCode::PRECONDITION_FAILED, "changed", Some("Somebody else was faster"))
+            }
+            Self::KeyUsed => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "key-used", Some("The key is another request's"))
+            }
+            Self::NotReached { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "not-reached", Some("The read model is behind"))
             }
             Self::UnknownCall { .. } => {
                 (StatusCode::NOT_FOUND, "unknown-call", Some("There is no such call"))
@@ -221,10 +249,15 @@ impl ApiError {
             parameter: match self {
                 Self::BadParameter { name, .. } => Some(*name),
                 Self::Future { .. } => Some("as_of"),
+                Self::NotReached { .. } => Some("min_position"),
                 _ => None,
             },
             pointer: match self {
                 Self::WrongField { pointer, .. } => Some(pointer.clone()),
+                _ => None,
+            },
+            version: match self {
+                Self::Changed { version } => Some(*version),
                 _ => None,
             },
             request_id: None,

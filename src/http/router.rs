@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 
 use super::webhooks::Service;
 use super::{
-    access, calls, conversations, health, json_body, openapi, problem, recordings, request_id, security,
-    session, stream, sync, tokens, webhooks,
+    access, calls, contacts, conversations, health, json_body, min_position, openapi, problem, recordings,
+    request_id, security, session, states, stream, sync, tokens, webhooks,
 };
 use crate::access::Role;
 use crate::app::AppState;
@@ -43,6 +43,8 @@ fn for_viewers() -> Routes {
         .routes(routes!(conversations::active))
         .routes(routes!(conversations::one))
         .routes(routes!(conversations::messages))
+        .routes(routes!(states::one))
+        .routes(routes!(contacts::one))
         .routes(routes!(calls::one))
         .routes(routes!(calls::events))
         .routes(routes!(calls::explain))
@@ -54,7 +56,12 @@ fn for_viewers() -> Routes {
 
 /// Whoever works with what is there.
 fn for_dispatchers() -> Routes {
-    Routes::new().routes(routes!(sync::today)).routes(routes!(sync::recent))
+    Routes::new()
+        .routes(routes!(states::change))
+        .routes(routes!(contacts::add))
+        .routes(routes!(contacts::change))
+        .routes(routes!(sync::today))
+        .routes(routes!(sync::recent))
 }
 
 /// Whoever says who else may.
@@ -71,6 +78,7 @@ fn by_role() -> [(Role, Routes); 3] {
 pub fn document() -> OpenApi {
     let restricted =
         by_role().into_iter().map(|(role, routes)| openapi::restricted(routes.into_openapi(), role));
+    let restricted = restricted.map(openapi::with_min_position);
     let whole = restricted.fold(for_anybody().into_openapi(), OpenApi::merge_from);
     openapi::head().merge_from(openapi::with_common_answers(whole))
 }
@@ -78,7 +86,8 @@ pub fn document() -> OpenApi {
 pub fn router(state: AppState) -> Router {
     let restricted = by_role().into_iter().map(|(role, routes)| {
         let admitted = from_fn_with_state((state.access.clone(), role), access::require);
-        Router::from(routes.route_layer(admitted))
+        let up_to_date = from_fn_with_state(state.progress.clone(), min_position::wait);
+        Router::from(routes.route_layer(up_to_date).route_layer(admitted))
     });
     let routes = restricted.fold(Router::from(for_anybody()), Router::merge);
     let routes = routes

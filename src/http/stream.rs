@@ -17,6 +17,8 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use domain::call::CallEvent;
+use domain::contact::ContactEvent;
+use domain::conversation::ConversationEvent;
 use futures::Stream;
 use projections::chain;
 use projections::log::{self, StoredEvent};
@@ -46,10 +48,19 @@ struct Frame {
 }
 
 impl Frame {
-    /// Nothing for what is not about a call, or that this callbook cannot read: the projection says so.
+    /// Nothing for what this callbook does not know or cannot read: the projection says so.
     fn of(stored: &StoredEvent) -> Option<Self> {
-        let event = (stored.aggregate_type == "call")
-            .then(|| CallEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok())??;
+        let (name, data) = match stored.aggregate_type.as_str() {
+            "call" => Self::of_call(stored)?,
+            "contact" => ("contact.updated", Self::of_contact(stored)?),
+            "conversation" => ("conversation.updated", Self::of_conversation(stored)?),
+            _ => return None,
+        };
+        Some(Self { position: stored.position, name, data: data.to_string() })
+    }
+
+    fn of_call(stored: &StoredEvent) -> Option<(&'static str, Value)> {
+        let event = CallEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok()?;
         let name = if matches!(event, CallEvent::Created(_)) { "call.created" } else { "call.updated" };
         let change = event.change();
         let data = json!({
@@ -61,7 +72,42 @@ impl Frame {
             "duration": change.summary.duration,
             "timestamp": iso(change.occurred_at),
         });
-        Some(Self { position: stored.position, name, data: data.to_string() })
+        Some((name, data))
+    }
+
+    /// What was changed. Notes are long, so they are to be asked for.
+    fn of_contact(stored: &StoredEvent) -> Option<Value> {
+        let event = ContactEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok()?;
+        let mut data = json!({ "handle": stored.aggregate_id, "timestamp": iso(event.occurred_at()) });
+        match event {
+            ContactEvent::Added { .. } => data["changed"] = "added".into(),
+            ContactEvent::Renamed { name, .. } => {
+                data["changed"] = "name".into();
+                data["name"] = json!(name);
+            }
+            ContactEvent::NotesChanged { .. } => data["changed"] = "notes".into(),
+            ContactEvent::TagsChanged { tags, .. } => {
+                data["changed"] = "tags".into();
+                data["tags"] = json!(tags);
+            }
+        }
+        Some(data)
+    }
+
+    fn of_conversation(stored: &StoredEvent) -> Option<Value> {
+        let event =
+            ConversationEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok()?;
+        let (changed, up_to) = match event {
+            ConversationEvent::Archived { up_to, .. } => ("archived", Some(up_to)),
+            ConversationEvent::Unarchived { .. } => ("unarchived", None),
+            ConversationEvent::Read { up_to, .. } => ("read", Some(up_to)),
+        };
+        Some(json!({
+            "externalId": stored.aggregate_id,
+            "changed": changed,
+            "upTo": up_to.map(iso),
+            "timestamp": iso(event.occurred_at()),
+        }))
     }
 
     fn event(&self) -> Event {
@@ -211,7 +257,8 @@ impl Drop for Counted {
     }
 }
 
-/// `GET /events/calls`: `connected`, `call.created`, `call.updated`, `keepalive` and `reset`.
+/// `GET /events/calls`: `connected`, `call.created`, `call.updated`, `contact.updated`,
+/// `conversation.updated`, `keepalive` and `reset`.
 ///
 /// `Last-Event-ID`, or `?after=` where a client cannot set headers, resumes after that position.
 #[utoipa::path(get, path = "/events/calls", tag = "live", responses((status = 200, body = Object)))]

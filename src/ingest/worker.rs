@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::call::CallCommand;
+use domain::call::{Call, CallCommand};
 use domain::sid::CallSid;
 use futures::future::join_all;
 use projections::chain;
@@ -226,7 +226,7 @@ impl Worker {
         epoch: Epoch,
         call_sid: CallSid,
         reports: Vec<Reported>,
-        mut loaded: Option<StreamState>,
+        mut loaded: Option<StreamState<Call>>,
     ) -> Result<(), WorkError> {
         loop {
             let state = match loaded.take() {
@@ -250,7 +250,7 @@ impl Worker {
         }
     }
 
-    async fn load(&self, call_sid: &CallSid) -> Result<StreamState, WorkError> {
+    async fn load(&self, call_sid: &CallSid) -> Result<StreamState<Call>, WorkError> {
         let mut connection = self.pool.acquire().await?;
         let mut streams = load_streams(&mut connection, &[call_sid.as_str()]).await?;
         Ok(streams.remove(call_sid.as_str()).unwrap_or_default())
@@ -300,10 +300,10 @@ impl Worker {
 }
 
 /// One unit for one call: its rows in the order received, each with what came of it.
-fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState, reports: &[Reported]) -> Unit {
+fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState<Call>, reports: &[Reported]) -> Unit {
     let mut unit = Unit { epoch: Some(epoch), ..Unit::default() };
     for Reported { row, command } in reports {
-        match state.call.decide(command.clone()) {
+        match state.aggregate.decide(command.clone()) {
             Ok(events) => {
                 let metadata = json!({
                     "source": event_source(&row.source),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use callbook::event_store::{Committer, StreamState, Unit};
 use callbook::ingest::report;
 use callbook::twilio::form::Form;
+use domain::call::Call;
 use domain::direction::Lines;
 use domain::phone::PhoneNumber;
 use projections::ids::IdKey;
@@ -83,13 +84,13 @@ fn renamed(family: &[Report], n: u32) -> Vec<Report> {
 async fn append(pool: &sqlx::PgPool, reports: &[Report]) {
     let lines = Lines::new([PhoneNumber::try_new(OURS).unwrap()], "abchomes.sip.us1.twilio.com");
     let committer = Committer::start(pool.clone(), || {});
-    let mut streams: BTreeMap<String, StreamState> = BTreeMap::new();
+    let mut streams: BTreeMap<String, StreamState<Call>> = BTreeMap::new();
     for report in reports {
         let payload = Form(report.params.clone()).to_json();
         let (sid, command) =
             report::command(report.endpoint.event_type(), &payload, report.received_at, &lines).unwrap();
         let stream = streams.entry(sid.to_string()).or_default();
-        let Ok(events) = stream.call.decide(command) else { continue };
+        let Ok(events) = stream.aggregate.decide(command) else { continue };
         let events = stream.extend(sid.as_str(), events, "{}");
         if !events.is_empty() {
             committer.commit(Unit { events, ..Unit::default() }).await.unwrap();

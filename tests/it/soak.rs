@@ -126,9 +126,9 @@ async fn write(writer: Writer, number: usize, events: usize) -> HashMap<String, 
     let mut written = 0;
     while written < events {
         let (call_sid, commands) = reports(number, streams.len());
-        let mut stream = StreamState::default();
+        let mut stream = StreamState::<Call>::default();
         for command in commands {
-            let decided = stream.call.decide(command).unwrap();
+            let decided = stream.aggregate.decide(command).unwrap();
             for event in stream.extend(call_sid.as_str(), decided, r#"{"source":"soak"}"#) {
                 writer.append(event).await;
                 written += 1;

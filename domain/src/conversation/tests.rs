@@ -18,7 +18,7 @@ fn given(events: Vec<ConversationEvent>) -> AggregateTestExecutor<Conversation> 
 }
 
 fn archive(up_to: i64) -> ConversationCommand {
-    ConversationCommand::Archive { up_to: at(up_to), at: NOW }
+    ConversationCommand::Archive { up_to: at(up_to), newest: NOW, at: NOW }
 }
 
 fn archived(up_to: i64) -> ConversationEvent {
@@ -54,6 +54,12 @@ fn archiving_what_is_archived_adds_nothing() {
 }
 
 #[test]
+fn a_call_that_is_not_there_yet_cannot_have_been_seen() {
+    given(vec![]).when(archive(0)).then_expect_events(vec![archived(0)]);
+    given(vec![]).when(archive(1)).then_expect_error(ConversationError::ArchivedTooFar { newest: NOW });
+}
+
+#[test]
 fn only_what_is_archived_is_unarchived() {
     given(vec![archived(-9)]).when(UNARCHIVE).then_expect_events(vec![UNARCHIVED]);
     given(vec![]).when(UNARCHIVE).then_expect_events(vec![]);
@@ -71,7 +77,7 @@ fn the_read_marker_only_moves_on() {
 #[test]
 fn what_is_to_come_cannot_be_read() {
     given(vec![]).when(read(0)).then_expect_events(vec![was_read(0)]);
-    given(vec![]).when(read(1)).then_expect_error(ConversationError::NotYet { known_until: NOW });
+    given(vec![]).when(read(1)).then_expect_error(ConversationError::ReadTooFar { known_until: NOW });
 }
 
 fn commands() -> impl Strategy<Value = Vec<ConversationCommand>> {

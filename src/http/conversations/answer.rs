@@ -16,8 +16,12 @@ pub struct Contact {
     /// E.164 where it is a number.
     #[schema(example = "+15085140320")]
     handle: String,
+    /// The same as `display_name`; what people have entered, and nothing else, is in `/api/contacts/{id}`.
     name: Option<String>,
+    /// The name that people gave it, else the number for people.
     display_name: Option<String>,
+    notes: Option<String>,
+    tags: Vec<String>,
     /// For people.
     #[schema(example = "+1 (508) 514-0320")]
     phone_number: Option<String>,
@@ -37,6 +41,8 @@ impl From<&conversations::Contact> for Contact {
             handle: row.phone_number.clone(),
             name: row.display_name.clone(),
             display_name: row.display_name.clone(),
+            notes: row.notes.clone(),
+            tags: row.tags.clone(),
             phone_number: row.formatted_number.clone(),
             avatar_url: None,
             metadata: row.metadata.0.clone(),
@@ -54,9 +60,12 @@ pub struct Conversation {
     #[schema(example = "+15085140320")]
     external_id: String,
     subject: Option<String>,
+    /// `active`, or `archived`: put aside, and nobody has called since.
     status: String,
+    archived: bool,
     #[serde(with = "rfc3339")]
     last_message_at: OffsetDateTime,
+    /// Missed calls that ended after the read marker.
     unread_count: i64,
     /// Null for withheld callers, who cannot be told apart.
     contact: Option<Contact>,
@@ -74,8 +83,9 @@ impl Conversation {
             external_id: row.external_id.clone(),
             subject: row.subject.clone(),
             status: row.status.clone(),
+            archived: row.status == "archived",
             last_message_at: row.last_message_at,
-            unread_count: 0,
+            unread_count: row.unread_count,
             contact: contact.map(Contact::from),
             metadata: row.metadata.0.clone(),
             created_at: row.created_at,

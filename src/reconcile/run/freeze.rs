@@ -30,10 +30,10 @@ impl<T: Fn(&Outcome)> Run<'_, T> {
             after.clone_from(last);
             let aged: Vec<&str> = aged.iter().map(String::as_str).collect();
             let mut connection = self.reconciler.pool.acquire().await?;
-            let streams = load_streams(&mut connection, &aged).await?;
+            let streams = load_streams::<Call>(&mut connection, &aged).await?;
             drop(connection);
             let commits = streams.into_iter().filter_map(|(sid, mut state)| {
-                let call: &Call = &state.call;
+                let call: &Call = &state.aggregate;
                 if call.frozen || !call.is_settled(self.now, settled_after, given_up_after) {
                     return None;
                 }
