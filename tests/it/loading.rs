@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use callbook::event_store::{Committer, StreamState, Unit};
+use callbook::event_store::{Committer, NewEvent, StreamState, Unit};
 use callbook::ingest::report;
 use callbook::twilio::form::Form;
 use domain::call::Call;
@@ -16,6 +16,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::edits::edit;
 use crate::order::{Report, family};
 use crate::support::database::TestDatabase;
 use crate::support::{OURS, call_sid};
@@ -28,8 +29,8 @@ fn a_load_makes_the_rows_that_live_makes_however_the_log_is_cut() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut runner = TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() });
     runner
-        .run(&(vec(family(), 1..5), any::<u64>()), |(families, seed)| {
-            for (loading, diff) in runtime.block_on(diffs(&families, seed)) {
+        .run(&(vec(family(), 1..5), vec(edit(), 0..9), any::<u64>()), |(families, edits, seed)| {
+            for (loading, diff) in runtime.block_on(diffs(&families, &edits, seed)) {
                 prop_assert!(diff.is_empty(), "{:?}: {:#?}", loading, diff);
             }
             Ok(())
@@ -37,10 +38,14 @@ fn a_load_makes_the_rows_that_live_makes_however_the_log_is_cut() {
         .unwrap();
 }
 
-async fn diffs(families: &[Vec<Report>], seed: u64) -> Vec<(Loading, projections::rebuild::Diff)> {
+async fn diffs(
+    families: &[Vec<Report>],
+    edits: &[NewEvent],
+    seed: u64,
+) -> Vec<(Loading, projections::rebuild::Diff)> {
     let database = TestDatabase::create().await;
     let pool = callbook::installation::connect(database.options(), 10).await.unwrap();
-    append(&pool, &interleaved(families, seed)).await;
+    append(&pool, &interleaved(families, seed), edits).await;
     let ids = IdKey::new(&[7; 32]);
     Runner::init(pool.clone(), &ids).await.unwrap().catch_up(None).await.unwrap();
     let mut diffs = Vec::new();
@@ -81,11 +86,21 @@ fn renamed(family: &[Report], n: u32) -> Vec<Report> {
     family
 }
 
-async fn append(pool: &sqlx::PgPool, reports: &[Report]) {
+/// The edits come after every few reports.
+async fn append(pool: &sqlx::PgPool, reports: &[Report], edits: &[NewEvent]) {
     let lines = Lines::new([PhoneNumber::try_new(OURS).unwrap()], "abchomes.sip.us1.twilio.com");
     let committer = Committer::start(pool.clone(), || {});
     let mut streams: BTreeMap<String, StreamState<Call>> = BTreeMap::new();
-    for report in reports {
+    let mut edits = edits.iter().cloned();
+    let mut edited: BTreeMap<(&str, String), i64> = BTreeMap::new();
+    for (nth, report) in reports.iter().enumerate() {
+        let edit = if nth % 3 == 0 { edits.next() } else { None };
+        if let Some(edit) = edit {
+            let sequence = edited.entry((edit.aggregate_type, edit.aggregate_id.clone())).or_default();
+            *sequence += 1;
+            let events = vec![NewEvent { sequence: *sequence, ..edit }];
+            committer.commit(Unit { events, ..Unit::default() }).await.unwrap();
+        }
         let payload = Form(report.params.clone()).to_json();
         let (sid, command) =
             report::command(report.endpoint.event_type(), &payload, report.received_at, &lines).unwrap();

@@ -38,7 +38,7 @@ pub struct Report {
 }
 
 /// The rows of every table of the read model, without the columns that say when and in which order things were recorded.
-type Rows = BTreeMap<&'static str, Vec<Value>>;
+pub type Rows = BTreeMap<&'static str, Vec<Value>>;
 
 const START: OffsetDateTime = datetime!(2026-02-08 06:11:00 UTC);
 
@@ -121,12 +121,13 @@ async fn outcome(
     (calls, rows)
 }
 
-async fn rows(connection: &mut PgConnection, generation: Generation) -> Rows {
+pub async fn rows(connection: &mut PgConnection, generation: Generation) -> Rows {
     let mut rows = Rows::new();
     for (table, key) in [
         ("call_legs", "call_sid"),
         ("contacts", "id"),
         ("conversations", "id"),
+        ("entered", "conversation_id"),
         ("messages", "id"),
         ("totals", "name"),
     ] {
