@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use super::conversations::{open, unreadable};
 use super::editing::{Terms, Versioned, given};
 use super::json_body::JsonBody;
-use super::page::Id;
+use super::page::{Id, IdParam};
 use super::problem::{ApiError, Problem};
 use crate::app::AppState;
 use crate::people::{EditError, Edited};
@@ -83,7 +83,7 @@ pub struct NewContact {
 #[utoipa::path(
     get, path = "/api/contacts/{id}", tag = "contacts",
     params(
-        ("id" = String, Path, description = "The contact's id"),
+        IdParam,
         ("If-None-Match" = Option<String>, Header, description = "ETags that the caller has the answer to"),
     ),
     responses(
@@ -119,7 +119,7 @@ pub async fn one(
 #[utoipa::path(
     patch, path = "/api/contacts/{id}", tag = "contacts",
     params(
-        ("id" = String, Path, description = "The contact's id"),
+        IdParam,
         ("If-Match" = Option<String>, Header, description = "The ETag of what the caller has seen"),
         ("Idempotency-Key" = Option<String>, Header, description = "The caller's name of this request; once done, it is answered the same for a day"),
     ),

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use super::conversations::{open, unreadable};
 use super::editing::{Terms, Versioned, not_null};
 use super::json_body::JsonBody;
-use super::page::Id;
+use super::page::{Id, IdParam};
 use super::problem::{ApiError, Problem};
 use crate::app::AppState;
 use crate::people::{EditError, Edited};
@@ -69,7 +69,7 @@ pub struct ConversationPatch {
 #[utoipa::path(
     get, path = "/api/conversations/{id}/state", tag = "conversations",
     params(
-        ("id" = String, Path, description = "The conversation's id"),
+        IdParam,
         ("If-None-Match" = Option<String>, Header, description = "ETags that the caller has the answer to"),
     ),
     responses(
@@ -100,7 +100,7 @@ pub async fn one(
 #[utoipa::path(
     patch, path = "/api/conversations/{id}/state", tag = "conversations",
     params(
-        ("id" = String, Path, description = "The conversation's id"),
+        IdParam,
         ("If-Match" = Option<String>, Header, description = "The ETag of what the caller has seen"),
         ("Idempotency-Key" = Option<String>, Header, description = "The caller's name of this request; once done, it is answered the same for a day"),
     ),

@@ -43,7 +43,7 @@ async fn code(response: Response) -> (u16, String) {
 }
 
 /// Everything in the API, by the least role that may call it.
-const ROUTES: [(&str, &str, Option<Role>); 24] = [
+const ROUTES: [(&str, &str, Option<Role>); 29] = [
     ("GET", "/health", None),
     ("GET", "/livez", None),
     ("GET", "/readyz", None),
@@ -55,6 +55,8 @@ const ROUTES: [(&str, &str, Option<Role>); 24] = [
     ("GET", "/api/conversations/active", Some(Role::Viewer)),
     ("GET", "/api/conversations/{id}", Some(Role::Viewer)),
     ("GET", "/api/conversations/{id}/messages", Some(Role::Viewer)),
+    ("GET", "/api/conversations/{id}/state", Some(Role::Viewer)),
+    ("GET", "/api/contacts/{id}", Some(Role::Viewer)),
     ("GET", "/api/calls/{sid}", Some(Role::Viewer)),
     ("GET", "/api/calls/{sid}/events", Some(Role::Viewer)),
     ("GET", "/api/calls/{sid}/explain", Some(Role::Viewer)),
@@ -62,6 +64,9 @@ const ROUTES: [(&str, &str, Option<Role>); 24] = [
     ("GET", "/api/sync/scorecard", Some(Role::Viewer)),
     ("GET", "/events/calls", Some(Role::Viewer)),
     ("GET", "/events/stats", Some(Role::Viewer)),
+    ("PATCH", "/api/conversations/{id}/state", Some(Role::Dispatcher)),
+    ("POST", "/api/contacts", Some(Role::Dispatcher)),
+    ("PATCH", "/api/contacts/{id}", Some(Role::Dispatcher)),
     ("POST", "/api/sync/today", Some(Role::Dispatcher)),
     ("POST", "/api/sync/recent", Some(Role::Dispatcher)),
     ("GET", "/api/tokens", Some(Role::Admin)),

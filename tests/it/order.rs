@@ -132,7 +132,8 @@ pub async fn rows(connection: &mut PgConnection, generation: Generation) -> Rows
         ("totals", "name"),
     ] {
         let query = format!(
-            "select to_jsonb(r) - 'created_at' - 'updated_at' - 'former_parties' from {generation}.{table} r order by {key}"
+            "select to_jsonb(r) - 'created_at' - 'updated_at' - 'former_parties' - 'contact_created_at'
+                    - 'contact_updated_at' - 'state_updated_at' from {generation}.{table} r order by {key}"
         );
         rows.insert(table, sqlx::query_scalar(&query).fetch_all(&mut *connection).await.unwrap());
     }
