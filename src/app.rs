@@ -182,7 +182,7 @@ impl App {
         let routing = door.state.routing.clone();
         book.remind(&routing);
         let (reconcile, recordings) = rest.map(|rest| (rest.reconcile, rest.recordings)).unzip();
-        let mut engine = Engine::start(book, routing.subscribe(), reconcile);
+        let mut engine = Engine::start(book, routing.subscribe(), reconcile, &door.state.metrics);
         engine.reconcile(routing);
         let (pool, progress) = (engine.pool.clone(), engine.progress.clone());
         let broadcaster = Broadcaster::start(pool.clone(), progress.clone(), door.stopping.clone());

@@ -26,6 +26,7 @@ use crate::http::router;
 use crate::ingest::inbox::Writer;
 use crate::ingest::spool;
 use crate::ingest::{Inbox, Spool};
+use crate::metrics::Metrics;
 use crate::postgres;
 use crate::twilio::routing::Routing;
 use crate::twilio::twiml::Callbacks;
@@ -51,6 +52,7 @@ pub struct DoorState {
     pub auth_token: SecretString,
     pub account_sid: Arc<str>,
     pub simulated: bool,
+    pub metrics: Metrics,
 }
 
 /// An open socket, and who answers at it.
@@ -91,6 +93,7 @@ impl Door {
             auth_token: credentials.auth_token,
             account_sid: credentials.owner.account_sid.into(),
             simulated: credentials.owner.simulated,
+            metrics: Metrics::new(),
         };
         let stopping = CancellationToken::new();
         let book = Arc::new(OnceLock::new());

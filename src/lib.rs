@@ -17,6 +17,7 @@ pub mod http;
 pub mod ingest;
 pub mod installation;
 pub mod lease;
+pub mod metrics;
 pub mod outgoing;
 pub mod postgres;
 pub mod reclassify;

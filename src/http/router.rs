@@ -16,13 +16,14 @@ use utoipa_axum::routes;
 
 use super::webhooks::Service;
 use super::{
-    access, calls, conversations, health, json_body, openapi, problem, recordings, request_id, security,
-    session, stream, sync, tokens, webhooks,
+    access, calls, conversations, health, json_body, metrics, openapi, problem, recordings, request_id,
+    security, session, stream, sync, tokens, webhooks,
 };
 use crate::access::Role;
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::ingest::Endpoint;
+use crate::metrics::Metrics;
 
 type Routes = OpenApiRouter<AppState>;
 
@@ -50,6 +51,7 @@ fn for_viewers() -> Routes {
         .routes(routes!(stream::calls))
         .routes(routes!(stream::stats))
         .routes(routes!(sync::scorecard))
+        .routes(routes!(metrics::tell))
 }
 
 /// Whoever works with what is there.
@@ -86,7 +88,8 @@ pub fn router(state: AppState) -> Router {
         .route("/api/docs/", get(openapi::viewer_file))
         .route("/api/docs/{*file}", get(openapi::viewer_file));
     let routes = routes.layer(DefaultBodyLimit::max(json_body::LARGEST)).merge(webhooks(state.door.clone()));
-    everywhere(routes.fallback(problem::not_found)).with_state(state)
+    let measured = state.door.metrics.clone();
+    everywhere(routes.fallback(problem::not_found), measured).with_state(state)
 }
 
 /// While the database has not been opened yet.
@@ -96,15 +99,17 @@ pub fn without_book(door: DoorState) -> Router {
         .routes(routes!(health::live))
         .routes(routes!(health::not_ready));
     let routes = Router::from(routes).merge(webhooks(door.clone()));
-    everywhere(routes.fallback(problem::not_open)).with_state(door)
+    let measured = door.metrics.clone();
+    everywhere(routes.fallback(problem::not_open), measured).with_state(door)
 }
 
 /// What holds for every answer.
-fn everywhere<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+fn everywhere<S: Clone + Send + Sync + 'static>(routes: Router<S>, measured: Metrics) -> Router<S> {
     routes
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(security::headers))
+        .layer(from_fn_with_state(measured, metrics::measure))
         .layer(from_fn(request_id::trace))
 }
 

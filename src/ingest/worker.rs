@@ -24,6 +24,7 @@ use crate::event_store::{
     CommitError, Committer, Done, DoneStatus, LoadError, NewEvent, StreamState, Unit, load_streams,
 };
 use crate::lease::Epoch;
+use crate::metrics::Ingest;
 use crate::twilio::routing::Routing;
 
 /// Rows in one batch at most.
@@ -50,6 +51,7 @@ pub struct Worker {
     committer: Committer,
     routing: watch::Receiver<Routing>,
     wake: Arc<Notify>,
+    counts: Ingest,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -119,7 +121,12 @@ impl Worker {
         routing: watch::Receiver<Routing>,
         wake: Arc<Notify>,
     ) -> Self {
-        Self { pool, committer, routing, wake }
+        Self { pool, committer, routing, wake, counts: Ingest::default() }
+    }
+
+    /// The same, and counts what comes of the rows.
+    pub fn measured(self, counts: Ingest) -> Self {
+        Self { counts, ..self }
     }
 
     /// Works while `lease` has an epoch, until it is dropped.
@@ -174,6 +181,7 @@ impl Worker {
         .bind(since)
         .fetch_all(&self.pool)
         .await?;
+        let begun = Instant::now();
         let taken = Taken { rows: rows.len(), newest: rows.last().map(|row| row.received_at) };
         let (by_call, meaningless) = self.read(epoch, rows);
         let sids: Vec<&str> = by_call.keys().map(CallSid::as_str).collect();
@@ -193,12 +201,20 @@ impl Worker {
         let dead = async {
             match meaningless {
                 unit if unit.done.is_empty() => Ok(()),
-                unit => self.committer.commit(unit).await.map_err(WorkError::from),
+                unit => {
+                    let refused = unit.done.len() as u64;
+                    self.committer.commit(unit).await?;
+                    self.counts.refused.increment(refused);
+                    Ok::<_, WorkError>(())
+                }
             }
         };
         let (dead, decided) = futures::join!(dead, join_all(calls));
         dead?;
         decided.into_iter().collect::<Result<(), _>>()?;
+        if taken.rows > 0 {
+            self.counts.batch_seconds.record(begun.elapsed());
+        }
         Ok(taken)
     }
 
@@ -239,8 +255,14 @@ impl Worker {
                     Err(error) => return Err(error),
                 },
             };
-            match self.committer.commit(decide(epoch, &call_sid, state, &reports)).await {
-                Ok(()) => return Ok(()),
+            let (unit, decided) = decide(epoch, &call_sid, state, &reports);
+            match self.committer.commit(unit).await {
+                Ok(()) => {
+                    self.counts.recorded.increment(decided.recorded);
+                    self.counts.already_so.increment(decided.already_so);
+                    self.counts.refused.increment(decided.refused);
+                    return Ok(());
+                }
                 Err(CommitError::Conflict) => {}
                 Err(error) if error.is_about_a_unit() => {
                     return self.put_off(epoch, &call_sid, &reports, chain(&error)).await;
@@ -295,13 +317,28 @@ impl Worker {
         .bind(epoch)
         .fetch_one(&self.pool)
         .await?;
-        if held { Ok(()) } else { Err(CommitError::Fenced.into()) }
+        if !held {
+            return Err(CommitError::Fenced.into());
+        }
+        let given_up = tries.iter().filter(|tries| **tries >= TRIES).count() as u64;
+        self.counts.given_up.increment(given_up);
+        self.counts.put_off.increment(tries.len() as u64 - given_up);
+        Ok(())
     }
 }
 
+/// Rows by what came of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Decided {
+    recorded: u64,
+    already_so: u64,
+    refused: u64,
+}
+
 /// One unit for one call: its rows in the order received, each with what came of it.
-fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState, reports: &[Reported]) -> Unit {
+fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState, reports: &[Reported]) -> (Unit, Decided) {
     let mut unit = Unit { epoch: Some(epoch), ..Unit::default() };
+    let mut counts = Decided::default();
     for Reported { row, command } in reports {
         match state.call.decide(command.clone()) {
             Ok(events) => {
@@ -311,16 +348,18 @@ fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState, reports: &[R
                     "request_id": row.request_id.clone().unwrap_or_default(),
                 });
                 let placed = state.extend(call_sid.as_str(), events, &metadata.to_string());
+                *(if placed.is_empty() { &mut counts.already_so } else { &mut counts.recorded }) += 1;
                 unit.done.push(decided(row.id, call_sid, &placed));
                 unit.events.extend(placed);
             }
             Err(refusal) => {
                 log_refusal(row.id);
+                counts.refused += 1;
                 unit.done.push(refused(row.id, refusal.to_string()));
             }
         }
     }
-    unit
+    (unit, counts)
 }
 
 /// Seed 000's `source` of an event: a webhook, or the job that asked.

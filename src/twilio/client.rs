@@ -26,6 +26,7 @@ pub use list::{CallFilter, NextPage, Page, RecordingFilter};
 pub use media::{Media, MediaFormat};
 pub use pace::Pace;
 pub use pages::Pages;
+pub use transport::Asked;
 
 use create::Created;
 use list::List;
@@ -70,6 +71,11 @@ impl Client {
     /// What time it is by Twilio's clock, to the second; unknown before the first answer.
     pub fn now_there(&self) -> Option<OffsetDateTime> {
         self.transport.now_there()
+    }
+
+    /// What was asked since this was made.
+    pub fn asked(&self) -> Asked {
+        self.transport.asked()
     }
 
     /// Calls by what the filter says, the first page (contract section 4.1). Without `started_from` and

@@ -20,6 +20,7 @@ mod ingest;
 mod lease;
 mod loading;
 mod log;
+mod metrics;
 mod order;
 mod quarantine;
 mod rebuild;
