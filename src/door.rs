@@ -3,6 +3,8 @@
 //! It opens first and closes last. Until the book behind it is open, webhooks are answered and wait in the spool,
 //! `/health` says so, and everything else is told to come back.
 
+mod listener;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +14,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use domain::phone::PhoneNumber;
-use projections::chain;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,6 +23,7 @@ use tower::ServiceExt;
 
 use crate::app::{Credentials, lines, local_url};
 use crate::config::{Account, Config, RecordCalls};
+use crate::http::limits::Limits;
 use crate::http::router;
 use crate::ingest::inbox::Writer;
 use crate::ingest::spool;
@@ -53,6 +55,7 @@ pub struct DoorState {
     pub account_sid: Arc<str>,
     pub simulated: bool,
     pub metrics: Metrics,
+    pub limits: Limits,
 }
 
 /// An open socket, and who answers at it.
@@ -94,6 +97,7 @@ impl Door {
             account_sid: credentials.owner.account_sid.into(),
             simulated: credentials.owner.simulated,
             metrics: Metrics::new(),
+            limits: Limits::new(&config.limits),
         };
         let stopping = CancellationToken::new();
         let book = Arc::new(OnceLock::new());
@@ -142,10 +146,7 @@ async fn serve(
         routes.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {})
     };
     let service = Router::new().fallback(answer);
-    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(error = chain(&error), "callbook no longer listens");
-    }
+    listener::serve(listener, service, stop, listener::PATIENCE).await;
 }
 
 /// `spool` in the data folder, unless it is to be elsewhere.

@@ -6,6 +6,7 @@ pub mod calls;
 pub mod conversations;
 pub mod health;
 pub mod json_body;
+pub mod limits;
 pub mod metrics;
 pub mod openapi;
 pub mod page;

@@ -14,10 +14,11 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::limits::Limits;
 use super::webhooks::Service;
 use super::{
-    access, calls, conversations, health, json_body, metrics, openapi, problem, recordings, request_id,
-    security, session, stream, sync, tokens, webhooks,
+    access, calls, conversations, health, json_body, limits, metrics, openapi, problem, recordings,
+    request_id, security, session, stream, sync, tokens, webhooks,
 };
 use crate::access::Role;
 use crate::app::AppState;
@@ -78,18 +79,30 @@ pub fn document() -> OpenApi {
 }
 
 pub fn router(state: AppState) -> Router {
+    let limits = &state.door.limits;
     let restricted = by_role().into_iter().map(|(role, routes)| {
         let admitted = from_fn_with_state((state.access.clone(), role), access::require);
-        Router::from(routes.route_layer(admitted))
+        // Inside: how often somebody asks is counted when it is known who it is.
+        let often = from_fn_with_state(limits.clone(), limits::often);
+        Router::from(routes.route_layer(often).route_layer(admitted))
     });
     let routes = restricted.fold(Router::from(for_anybody()), Router::merge);
     let routes = routes
         .route("/api/docs", get(openapi::viewer))
         .route("/api/docs/", get(openapi::viewer_file))
         .route("/api/docs/{*file}", get(openapi::viewer_file));
-    let routes = routes.layer(DefaultBodyLimit::max(json_body::LARGEST)).merge(webhooks(state.door.clone()));
+    let routes = limited(routes, limits).merge(webhooks(state.door.clone()));
     let measured = state.door.metrics.clone();
     everywhere(routes.fallback(problem::not_found), measured).with_state(state)
+}
+
+/// What holds for every request to the API, and for no webhook.
+fn limited(routes: Router<AppState>, limits: &Limits) -> Router<AppState> {
+    let routes = routes.layer(DefaultBodyLimit::max(json_body::LARGEST)).layer(from_fn(limits::in_time));
+    match limits.cors() {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
 }
 
 /// While the database has not been opened yet.
