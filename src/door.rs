@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::app::{Credentials, lines, local_url};
-use crate::config::{Account, Config, RecordCalls};
+use crate::config::{self, Account, Config, RecordCalls};
 use crate::http::limits::Limits;
 use crate::http::router;
 use crate::ingest::inbox::Writer;
@@ -65,6 +65,7 @@ pub struct Door {
     pub address: SocketAddr,
     /// Cancelled when no further request is taken.
     pub stopping: CancellationToken,
+    pub(crate) retention: config::Retention,
     /// What is answered once the book is open.
     book: Arc<OnceLock<Router>>,
     /// Ends when the last request has been answered after `stopping`.
@@ -107,7 +108,7 @@ impl Door {
             Arc::clone(&book),
             stopping.clone(),
         ));
-        Ok((Self { state, address, stopping, book, server }, writer))
+        Ok((Self { state, address, stopping, retention: config.retention, book, server }, writer))
     }
 
     /// Has this answer everything from now on.

@@ -12,11 +12,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::Book;
+use crate::clock::Clock;
+use crate::config;
 use crate::event_store::Committer;
 use crate::ingest::Worker;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 use crate::reconcile::{self, Reconciler};
+use crate::retention::Retention;
 use crate::twilio::routing::Routing;
 use crate::wakeup::Wakeup;
 
@@ -108,6 +111,15 @@ impl Engine {
             let _ = lines_known.wait_for(|known| *known).await;
             reconciler.run(held).await;
             "what asks Twilio"
+        });
+    }
+
+    /// Clears away what need not be kept, while it holds the worker lease.
+    pub fn clear_away(&mut self, clock: Clock, settings: config::Retention) {
+        let (retention, held) = (Retention::new(self.pool.clone(), clock, settings), self.lease.held());
+        self.tasks.spawn(async move {
+            retention.run(held).await;
+            "what clears away"
         });
     }
 

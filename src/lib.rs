@@ -23,6 +23,7 @@ pub mod postgres;
 pub mod reclassify;
 pub mod reconcile;
 pub mod recordings;
+pub mod retention;
 pub mod serve;
 pub mod simulator;
 pub mod telemetry;

@@ -28,6 +28,7 @@ mod reconcile;
 mod recordings;
 mod rest;
 mod rest_api;
+mod retention;
 mod seeds;
 mod signature;
 mod simulation;
