@@ -1,5 +1,6 @@
 //! The command line. What a command prints for people goes through here; everything else is a log line.
 
+mod doctor;
 pub mod events;
 mod lint_log;
 mod quarantine;
@@ -84,6 +85,12 @@ enum Command {
     /// Say who may use the API
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Look at everything that callbook stands on, and say what to do about what is wrong
+    Doctor {
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Open psql on callbook's database
     Psql {
         /// What psql is to be called with, such as -c 'select count(*) from messages'
@@ -94,8 +101,15 @@ enum Command {
 
 /// Runs a command to its end.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let config = Config::from_env()?;
-    telemetry::init(config.log_format);
+    let config = match (Config::from_env(), &cli.command) {
+        (Ok(config), _) => config,
+        (Err(error), Some(Command::Doctor { json })) => return doctor::of_settings(&error, *json),
+        (Err(error), _) => return Err(error.into()),
+    };
+    // What the doctor finds is all that is said: log lines would stand between.
+    if !matches!(cli.command, Some(Command::Doctor { .. })) {
+        telemetry::init(config.log_format);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve) {
@@ -112,6 +126,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Scorecard(args) => reconcile::scorecard(&config, args).await,
             Command::Token(command) => token::token(&config, command).await,
             Command::Psql { args } => psql(&config, &args).await,
+            Command::Doctor { json } => doctor::doctor(&config, json).await,
         }
     })
 }

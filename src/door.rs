@@ -41,7 +41,7 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Has Twilio send a callback again that we answer with 5xx or that does not reach us, twice at most (contract
 /// section 3). A fragment is no part of what is signed.
-const TRY_AGAIN: &str = "#rc=2&rp=5xx,ct";
+pub(crate) const TRY_AGAIN: &str = "#rc=2&rp=5xx,ct";
 
 /// What answers a webhook. Cheap to clone.
 #[derive(Clone, Debug)]

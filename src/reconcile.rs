@@ -30,6 +30,7 @@ pub use self::exclusive::Running;
 pub use self::job::Job;
 pub use self::numbers::remembered as owned_numbers;
 pub use self::outcome::Outcome;
+pub(crate) use self::run::CLOCKS_AGREE;
 pub use self::window::{Window, WindowError};
 use crate::clock::Clock;
 use crate::config;

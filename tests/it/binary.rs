@@ -339,3 +339,72 @@ async fn production_names_every_missing_secret() {
         assert!(said.contains(key), "{said} does not name {key}");
     }
 }
+
+#[tokio::test]
+async fn the_doctor_says_how_a_fresh_set_up_stands_and_what_to_do_about_what_is_broken() {
+    let folder = data_dir();
+    let examined = |settings: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = command(folder.path());
+        let output = command.envs(settings.iter().copied()).arg("doctor").args(arguments).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing stands between");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    // Nothing has ever run here.
+    let (code, said) = examined(&[], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in ["ok    settings", "ok    data folder", "ok    database", "warn  migrations", "ok    Twilio"]
+    {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+
+    let server = Process::start(folder.path());
+    server.reached(10).await;
+    let port = server.url.rsplit(':').next().unwrap().to_owned();
+    let (code, said) = examined(&[("PORT", &port)], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in
+        ["runs at", "ok    triggers", "ok    append", "ok    account", "ok    worker", "ok    read model"]
+    {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+    let head = server.get("/health").await["projection"]["head"].as_i64().unwrap();
+    server.signal("INT");
+    assert_eq!(server.ended(), Some(0));
+
+    // What was probed was taken back, and what somebody broke is found.
+    let options = callbook::postgres::Options { data_dir: folder.path().to_owned(), durable: true };
+    let cluster = callbook::postgres::Cluster::open(options).await.unwrap();
+    let mut admin = PgConnection::connect_with(&cluster.connect_options("postgres")).await.unwrap();
+    let name: String = sqlx::query_scalar("select datname from pg_database where datname like 'callbook%'")
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    admin.close().await.unwrap();
+    let mut connection = PgConnection::connect_with(&cluster.connect_options(&name)).await.unwrap();
+    let probed: i64 = sqlx::query_scalar("select count(*) from call_events where aggregate_type = 'doctor'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(probed, 0);
+    let last: i64 =
+        sqlx::query_scalar("select max(id) from call_events").fetch_one(&mut connection).await.unwrap();
+    assert!(last >= head);
+    connection.execute("alter table call_events disable trigger call_events_append_only").await.unwrap();
+    connection.close().await.unwrap();
+    cluster.stop().await.unwrap();
+    let (code, said) = examined(&[], &["--json"]);
+    assert_eq!(code, Some(1), "{said}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["state"], "fail");
+    let failed: Vec<&Value> =
+        said["findings"].as_array().unwrap().iter().filter(|finding| finding["state"] == "fail").collect();
+    assert_eq!(failed.len(), 2, "{said}");
+    assert_eq!(failed[0]["about"], "triggers");
+    assert!(failed[0]["to_do"].as_str().unwrap().contains("enable trigger call_events_append_only"));
+    assert_eq!(failed[1]["said"], "The log lets itself be rewritten.");
+    assert_eq!(processes(folder.path()), Vec::<String>::new());
+
+    let (code, said) = examined(&[("PORT", "many")], &[]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("FAIL  settings") && said.contains("PORT is `many`"), "{said}");
+}
