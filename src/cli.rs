@@ -1,5 +1,6 @@
 //! The command line. What a command prints for people goes through here; everything else is a log line.
 
+mod backup;
 mod doctor;
 pub mod events;
 mod lint_log;
@@ -9,6 +10,7 @@ mod token;
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -91,6 +93,20 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the book into one file, while callbook goes on
+    Backup {
+        /// The file, which must not be there yet
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Put the book of a backup in the place of the one that is there; callbook must not run
+    Restore {
+        /// What `callbook backup` wrote
+        file: PathBuf,
+        /// Replace the book that is there, and everything else in its database, for good
+        #[arg(long)]
+        force: bool,
+    },
     /// Open psql on callbook's database
     Psql {
         /// What psql is to be called with, such as -c 'select count(*) from messages'
@@ -126,6 +142,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Scorecard(args) => reconcile::scorecard(&config, args).await,
             Command::Token(command) => token::token(&config, command).await,
             Command::Psql { args } => psql(&config, &args).await,
+            Command::Backup { to } => backup::backup(&config, &to).await,
+            Command::Restore { file, force } => backup::restore(&config, &file, force).await,
             Command::Doctor { json } => doctor::doctor(&config, json).await,
         }
     })

@@ -117,9 +117,8 @@ async fn examine_database(config: &Config, home: &Home, running: bool) -> Vec<Fi
                 )];
             }
         };
-        let mut findings = database::examine(&mut connection, config).await;
-        // What is missing would be reported once for each table.
-        if findings.iter().all(|finding| finding.state != State::Fail) {
+        let (mut findings, is_complete) = database::examine(&mut connection, config).await;
+        if is_complete {
             findings.extend(book::examine(&mut connection, config, home, running).await);
         }
         // Whatever was looked at has been.

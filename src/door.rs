@@ -151,7 +151,7 @@ async fn serve(
 }
 
 /// `spool` in the data folder, unless it is to be elsewhere.
-fn spool_dir(config: &Config) -> PathBuf {
+pub(crate) fn spool_dir(config: &Config) -> PathBuf {
     config
         .spool_dir
         .clone()

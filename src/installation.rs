@@ -7,7 +7,7 @@ use sqlx::{PgConnection, PgPool};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+pub(crate) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// The account whose calls a database holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +147,14 @@ pub async fn prepare(pool: &PgPool, owner: &Owner) -> Result<IdKey, Installation
     let key = open(pool, owner).await?;
     projections::generation::ensure_first(pool).await?;
     Ok(key)
+}
+
+/// Whether the database is `ours`; applies no migration.
+pub async fn check(connection: &mut PgConnection, ours: &Owner) -> Result<(), InstallationError> {
+    let (account_sid, simulated) =
+        sqlx::query_as("select account_sid, simulated from installation").fetch_one(connection).await?;
+    let theirs = Owner { account_sid, simulated };
+    if theirs == *ours { Ok(()) } else { Err(InstallationError::OtherAccount { theirs, ours: ours.clone() }) }
 }
 
 async fn open(pool: &PgPool, ours: &Owner) -> Result<IdKey, InstallationError> {

@@ -15,7 +15,8 @@ const RESTRICT_VIOLATION: &str = "23001";
 /// The triggers of the log (migration 0001).
 const TRIGGERS: [&str; 2] = ["call_events_append_only", "call_events_in_order"];
 
-pub(super) async fn examine(connection: &mut PgConnection, config: &Config) -> Vec<Finding> {
+/// Says as well whether all tables are there that callbook has.
+pub(super) async fn examine(connection: &mut PgConnection, config: &Config) -> (Vec<Finding>, bool) {
     let mut findings = vec![server(connection, config).await.unwrap_or_else(|e| unreadable("database", &e))];
     findings.push(clock(connection).await.unwrap_or_else(|e| unreadable("clock", &e)));
     let migrated = migrations(connection).await.unwrap_or_else(|e| unreadable("migrations", &e));
@@ -25,7 +26,7 @@ pub(super) async fn examine(connection: &mut PgConnection, config: &Config) -> V
         findings.extend(triggers(connection).await.unwrap_or_else(|e| vec![unreadable("triggers", &e)]));
         findings.push(append(connection).await.unwrap_or_else(|e| unreadable("append", &e)));
     }
-    findings
+    (findings, is_there)
 }
 
 async fn server(connection: &mut PgConnection, config: &Config) -> sqlx::Result<Finding> {

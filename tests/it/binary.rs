@@ -408,3 +408,38 @@ async fn the_doctor_says_how_a_fresh_set_up_stands_and_what_to_do_about_what_is_
     assert_eq!(code, Some(1));
     assert!(said.starts_with("FAIL  settings") && said.contains("PORT is `many`"), "{said}");
 }
+
+#[tokio::test]
+async fn a_backup_of_a_running_callbook_is_restored_into_a_fresh_folder() {
+    let (folder, elsewhere) = (data_dir(), data_dir());
+    let file = elsewhere.path().join("book.backup");
+    let server = Process::start(folder.path());
+    let seen = server.reached(30).await;
+    let run = |data_dir: &Path, arguments: &[&str]| {
+        let output = command(data_dir).args(arguments).arg(&file).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, said, log) = run(folder.path(), &["backup", "--to"]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(said.contains("is the book of AC"), "{said}");
+    let (code, _, log) = run(folder.path(), &["restore", "--force"]);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("a callbook works on this database"), "{log}");
+    let account = server.get("/health").await["account_sid"].clone();
+    server.signal("INT");
+    assert_eq!(server.ended(), Some(0));
+
+    let fresh = data_dir();
+    let (code, said, log) = run(fresh.path(), &["restore"]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(said.contains("live equals rebuilt at position"), "{said}");
+    let again = Process::start(fresh.path());
+    assert_eq!(again.get("/health").await["account_sid"], account, "the simulated account came along");
+    assert!(again.reached(seen).await >= seen);
+    again.signal("INT");
+    assert_eq!(again.ended(), Some(0));
+    let (code, _, log) = run(fresh.path(), &["restore"]);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("there is a book already"), "{log}");
+}

@@ -11,6 +11,7 @@
 
 mod access;
 mod architecture;
+mod backup;
 mod binary;
 mod calls;
 mod chaos;
