@@ -180,7 +180,11 @@ async fn fill(
         let parts: Vec<&str> = name.split('/').collect();
         match parts[..] {
             ["end.json"] => {
-                return serde_json::from_slice(&bytes).map_err(|error| archive.damaged(error.to_string()));
+                // Nothing follows but the checksum of the whole, which is looked at on the way to the end.
+                return match archive.next().await? {
+                    None => serde_json::from_slice(&bytes).map_err(|error| archive.damaged(error.to_string())),
+                    Some(member) => Err(archive.damaged(format!("{} follows its end", member.name))),
+                };
             }
             ["account.json"] => next = archive.next().await?,
             ["spool", file, _] => {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use futures::TryStreamExt;
@@ -156,7 +157,13 @@ fn spooled(folder: &Path) -> Result<Vec<(String, File)>, BackupError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(".spool") {
             let path = entry.path();
-            files.push((name, File::open(&path).map_err(|source| failed("read", &path, source))?));
+            let file = File::open(&path).map_err(|source| failed("read", &path, source))?;
+            let mut first = [0; 1 << 10];
+            let read = file.read_at(&mut first, 0).map_err(|source| failed("read", &path, source))?;
+            // It is zeros where nothing was ever kept.
+            if first[..read].iter().any(|byte| *byte != 0) {
+                files.push((name, file));
+            }
         }
     }
     files.sort_by(|(a, _), (b, _)| a.cmp(b));

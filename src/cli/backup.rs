@@ -71,7 +71,7 @@ pub(super) async fn restore(config: &Config, from: &Path, force: bool) -> anyhow
             restored.manifest.made_at
         )?;
         if restored.spooled > 0 {
-            writeln!(stdout(), "what waited in the spool waits there again, until callbook starts")?;
+            writeln!(stdout(), "the spool came along; what waited in it is taken in when callbook starts")?;
         }
         let pool = installation::connect(store.options.clone(), config.database_max_connections).await?;
         let ids = installation::prepare(&pool, owner).await?;
