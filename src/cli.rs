@@ -122,12 +122,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         (Err(error), Some(Command::Doctor { json })) => return doctor::of_settings(&error, *json),
         (Err(error), _) => return Err(error.into()),
     };
-    // What the doctor finds is all that is said: log lines would stand between.
-    if !matches!(cli.command, Some(Command::Doctor { .. })) {
-        telemetry::init(config.log_format);
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    // What the doctor finds is all that is said: log lines would stand between.
+    let telemetry = (!matches!(cli.command, Some(Command::Doctor { .. })))
+        .then(|| telemetry::init(config.log_format, config.traces_endpoint.as_deref(), runtime.handle()));
+    let result = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::serve(config).await.map(|()| ExitCode::SUCCESS),
             Command::Simulate(args) => simulate(&config, args).await,
@@ -146,7 +145,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Restore { file, force } => backup::restore(&config, &file, force).await,
             Command::Doctor { json } => doctor::doctor(&config, json).await,
         }
-    })
+    });
+    if let Some(telemetry) = telemetry {
+        telemetry.end();
+    }
+    result
 }
 
 async fn simulate(config: &Config, args: SimulateArgs) -> anyhow::Result<ExitCode> {

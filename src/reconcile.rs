@@ -25,6 +25,7 @@ use projections::chain;
 use projections::runner::Progress;
 use sqlx::PgPool;
 use tokio::sync::watch;
+use tracing::Instrument;
 
 pub use self::exclusive::Running;
 pub use self::job::Job;
@@ -187,7 +188,8 @@ impl Reconciler {
         tell: impl Fn(&Outcome),
     ) -> Result<Outcome, ReconcileError> {
         let begun = Instant::now();
-        let result = run::run(self, job, epoch, &tell).await;
+        let span = tracing::info_span!("reconcile.run", sync.job = job.name());
+        let result = run::run(self, job, epoch, &tell).instrument(span).await;
         self.runs.ended(job.name(), result.is_ok(), begun.elapsed());
         match &result {
             Ok((outcome, cursor)) => {

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
+use tracing::Instrument;
 
 use super::report;
 use crate::event_store::{
@@ -181,8 +182,17 @@ impl Worker {
         .bind(since)
         .fetch_all(&self.pool)
         .await?;
-        let begun = Instant::now();
         let taken = Taken { rows: rows.len(), newest: rows.last().map(|row| row.received_at) };
+        if taken.rows > 0 {
+            let begun = Instant::now();
+            let span = tracing::info_span!("ingest.batch", rows = taken.rows, lease.epoch = epoch);
+            self.decide_rows(epoch, rows).instrument(span).await?;
+            self.counts.batch_seconds.record(begun.elapsed());
+        }
+        Ok(taken)
+    }
+
+    async fn decide_rows(&self, epoch: Epoch, rows: Vec<Waiting>) -> Result<(), WorkError> {
         let (by_call, meaningless) = self.read(epoch, rows);
         let sids: Vec<&str> = by_call.keys().map(CallSid::as_str).collect();
         let mut connection = self.pool.acquire().await?;
@@ -198,24 +208,19 @@ impl Worker {
             let state = streams.as_mut().map(|known| known.remove(sid.as_str()).unwrap_or_default());
             self.decide_call(epoch, sid, reports, state)
         });
-        let dead = async {
-            match meaningless {
-                unit if unit.done.is_empty() => Ok(()),
-                unit => {
-                    let refused = unit.done.len() as u64;
-                    self.committer.commit(unit).await?;
-                    self.counts.refused.increment(refused);
-                    Ok::<_, WorkError>(())
-                }
-            }
-        };
-        let (dead, decided) = futures::join!(dead, join_all(calls));
+        let (dead, decided) = futures::join!(self.put_aside(meaningless), join_all(calls));
         dead?;
-        decided.into_iter().collect::<Result<(), _>>()?;
-        if taken.rows > 0 {
-            self.counts.batch_seconds.record(begun.elapsed());
+        decided.into_iter().collect()
+    }
+
+    /// Commits the rows that make no command.
+    async fn put_aside(&self, meaningless: Unit) -> Result<(), WorkError> {
+        let refused = meaningless.done.len() as u64;
+        if refused > 0 {
+            self.committer.commit(meaningless).await?;
+            self.counts.refused.increment(refused);
         }
-        Ok(taken)
+        Ok(())
     }
 
     /// Sorts the rows by call. Those that make no command are done already.

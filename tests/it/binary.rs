@@ -14,13 +14,13 @@ use crate::support::database::TestDatabase;
 use crate::support::{ACCOUNT_SID, ADMIN_TOKEN, AUTH_TOKEN, CUSTOMER, OURS, Twilio, call_sid};
 
 /// A `callbook` process on its own PostgreSQL.
-struct Process {
+pub struct Process {
     child: Child,
-    url: String,
+    pub url: String,
     log: std::thread::JoinHandle<()>,
 }
 
-fn command(data_dir: &Path) -> Command {
+pub fn command(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callbook"));
     command
         .env_clear()
@@ -39,7 +39,7 @@ impl Process {
         Self::run(command(data_dir))
     }
 
-    fn run(command: Command) -> Self {
+    pub fn run(command: Command) -> Self {
         Self::until(command, "listens on ")
     }
 
@@ -60,12 +60,12 @@ impl Process {
         Self { child, url, log }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
-    fn ended(mut self) -> Option<i32> {
+    pub fn ended(mut self) -> Option<i32> {
         let status = self.child.wait().unwrap();
         self.log.join().unwrap();
         status.code()
@@ -83,7 +83,7 @@ impl Process {
     }
 
     /// Waits until the read model has got so far.
-    async fn reached(&self, position: i64) -> i64 {
+    pub async fn reached(&self, position: i64) -> i64 {
         loop {
             // Without its database it has no position.
             match self.get("/api/conversations").await["position"].as_i64() {
@@ -104,7 +104,7 @@ fn processes(data_dir: &Path) -> Vec<String> {
 }
 
 /// A folder that the user PostgreSQL runs as can reach.
-fn data_dir() -> TempDir {
+pub fn data_dir() -> TempDir {
     let folder = TempDir::new().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     folder
