@@ -182,7 +182,9 @@ async fn fill(
             ["end.json"] => {
                 // Nothing follows but the checksum of the whole, which is looked at on the way to the end.
                 return match archive.next().await? {
-                    None => serde_json::from_slice(&bytes).map_err(|error| archive.damaged(error.to_string())),
+                    None => {
+                        serde_json::from_slice(&bytes).map_err(|error| archive.damaged(error.to_string()))
+                    }
                     Some(member) => Err(archive.damaged(format!("{} follows its end", member.name))),
                 };
             }

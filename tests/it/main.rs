@@ -19,6 +19,7 @@ mod contract;
 mod history;
 mod ingest;
 mod lease;
+mod limits;
 mod loading;
 mod log;
 mod metrics;
