@@ -98,7 +98,9 @@ pub fn router(state: AppState) -> Router {
 
 /// What holds for every request to the API, and for no webhook.
 fn limited(routes: Router<AppState>, limits: &Limits) -> Router<AppState> {
-    let routes = routes.layer(DefaultBodyLimit::max(json_body::LARGEST)).layer(from_fn(limits::in_time));
+    let routes = routes
+        .layer(DefaultBodyLimit::max(json_body::LARGEST))
+        .layer(from_fn_with_state(limits::READ_PATIENCE, limits::in_time));
     match limits.cors() {
         Some(cors) => routes.layer(cors),
         None => routes,
