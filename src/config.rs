@@ -4,6 +4,7 @@
 //! The names are the seeds' ("Environment Variables" of seed 000) and a few more; all of them,
 //! with their defaults, are in `config/default.toml`.
 
+mod limits;
 mod parse;
 mod source;
 #[cfg(test)]
@@ -11,14 +12,13 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
 use domain::phone::PhoneNumber;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use limits::{Limits, Retention};
 use source::{Layers, Settings, Text};
 
 /// What callbook was told. `Debug` shows no secret.
@@ -114,26 +114,6 @@ pub struct Reconcile {
     pub cold_window: Duration,
     /// How long after its end a priced call is left alone.
     pub settled_after: Duration,
-}
-
-/// What callers of the API may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Requests of one caller; nothing: any number.
-    pub per_second: Option<NonZeroU32>,
-    /// How many at once.
-    pub burst: NonZeroU32,
-    /// Whose pages may ask, as in `https://desk.example.com`.
-    pub cors_allowed_origins: Vec<HeaderValue>,
-}
-
-/// How long what can be had again, or has done its work, is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Completed rows of the inbox; nothing: for good.
-    pub inbox: Option<Duration>,
-    /// The read model that served before.
-    pub previous_generation: Duration,
 }
 
 /// How the simulated account behaves, if there is one.
@@ -263,8 +243,8 @@ impl Config {
                 "`off` or `dual`",
             )?,
             reconcile: reconcile(&settings)?,
-            limits: limits(&settings)?,
-            retention: retention(&settings)?,
+            limits: limits::limits(&settings)?,
+            retention: limits::retention(&settings)?,
             traces_endpoint: match settings.otel_exporter_otlp_endpoint.given() {
                 None => None,
                 Some(url) => Some(parse::base_url("OTEL_EXPORTER_OTLP_ENDPOINT", url)?),
@@ -399,56 +379,6 @@ fn twilio_api(settings: &Settings, twilio: &Account) -> Result<TwilioApi, Config
             1..=100,
             "a whole number from 1 to 100",
         )?,
-    })
-}
-
-fn limits(settings: &Settings) -> Result<Limits, ConfigError> {
-    Ok(Limits {
-        per_second: NonZeroU32::new(parse::number(
-            "RATE_LIMIT_PER_SECOND",
-            &settings.rate_limit_per_second,
-            0..=100_000,
-            "a whole number from 0 to 100000, 0 for no limit",
-        )?),
-        burst: parse::number(
-            "RATE_LIMIT_BURST",
-            &settings.rate_limit_burst,
-            NonZeroU32::MIN..=NonZeroU32::new(1_000_000).unwrap_or(NonZeroU32::MAX),
-            "a whole number from 1 to 1000000",
-        )?,
-        cors_allowed_origins: match settings.cors_allowed_origins.given() {
-            None => Vec::new(),
-            Some(list) => parse::origins("CORS_ALLOWED_ORIGINS", list)?,
-        },
-    })
-}
-
-fn retention(settings: &Settings) -> Result<Retention, ConfigError> {
-    const DAY: u64 = 86_400;
-    let days = parse::number::<u64>(
-        "RETENTION_INBOX_DAYS",
-        &settings.retention_inbox_days,
-        0..=36_500,
-        "a whole number of days from 31, or 0 for good",
-    )?;
-    // What is younger is counted by the scorecard.
-    if (1..31).contains(&days) {
-        return Err(ConfigError::Invalid {
-            key: "RETENTION_INBOX_DAYS",
-            value: days.to_string(),
-            expected: "a whole number of days from 31, or 0 for good",
-        });
-    }
-    Ok(Retention {
-        inbox: (days > 0).then(|| Duration::from_secs(days * DAY)),
-        previous_generation: Duration::from_secs(
-            60 * parse::number::<u64>(
-                "RETENTION_PREVIOUS_MINUTES",
-                &settings.retention_previous_minutes,
-                1..=525_600,
-                "a whole number of minutes from 1 to 525600",
-            )?,
-        ),
     })
 }
 

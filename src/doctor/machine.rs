@@ -59,7 +59,7 @@ fn room(about: &'static str, folder: &Path, key: &str) -> Finding {
         );
     }
     let free = match statvfs(folder) {
-        Ok(disk) => disk.blocks_available() as u64 * disk.fragment_size() as u64,
+        Ok(disk) => disk.blocks_available() * disk.fragment_size(),
         Err(error) => {
             return Finding::warn(
                 about,
@@ -69,10 +69,12 @@ fn room(about: &'static str, folder: &Path, key: &str) -> Finding {
         }
     };
     let said = format!("{shown} can be written and has {} MiB free.", free >> 20);
-    match free {
-        ..TOO_LITTLE => Finding::fail(about, said, "Make room: without it nothing can be recorded."),
-        ..LITTLE => Finding::warn(about, said, "Make room before it is needed."),
-        _ => Finding::ok(about, said),
+    if free < TOO_LITTLE {
+        Finding::fail(about, said, "Make room: without it nothing can be recorded.")
+    } else if free < LITTLE {
+        Finding::warn(about, said, "Make room before it is needed.")
+    } else {
+        Finding::ok(about, said)
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! What Twilio says is handed on as raw JSON, because it is kept as it came; [`super::resource`] reads it.
 
+mod asked;
 mod create;
 mod error;
 mod list;
@@ -20,13 +21,13 @@ use secrecy::SecretString;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+pub use asked::Asked;
 pub use create::{CallWith, NewCall, NewMessage, Sender};
 pub use error::ClientError;
 pub use list::{CallFilter, NextPage, Page, RecordingFilter};
 pub use media::{Media, MediaFormat};
 pub use pace::Pace;
 pub use pages::Pages;
-pub use transport::Asked;
 
 use create::Created;
 use list::List;

@@ -1,7 +1,7 @@
 //! One request at Twilio's REST API, and what its failure means for asking again.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER};
@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::Settings;
+use super::asked::{Asked, Counts};
 use super::error::ClientError;
 use super::pace::Pace;
 use crate::outgoing;
@@ -44,22 +45,7 @@ pub(super) struct Transport {
     not_before: watch::Sender<Instant>,
     /// Seconds by which Twilio's clock is ahead of ours; unknown before the first answer.
     ahead: AtomicI64,
-    answered: AtomicU64,
-    refused: AtomicU64,
-    busy: AtomicU64,
-    lost: AtomicU64,
-}
-
-/// Requests by what came of them; each try is one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
-    pub answered: u64,
-    /// Answered with an error.
-    pub refused: u64,
-    /// Answered with a 429.
-    pub busy: u64,
-    /// Without an answer.
-    pub lost: u64,
+    counts: Counts,
 }
 
 const UNKNOWN: i64 = i64::MIN;
@@ -148,10 +134,7 @@ impl Transport {
             media_under_way: Semaphore::new(settings.at_once.max(1)),
             not_before: watch::Sender::new(Instant::now()),
             ahead: AtomicI64::new(UNKNOWN),
-            answered: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            busy: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
+            counts: Counts::default(),
         })
     }
 
@@ -275,29 +258,14 @@ impl Transport {
         };
         let request = request.basic_auth(&self.username, Some(self.password.expose_secret()));
         let sent = request.send().await;
-        self.count(sent.as_ref().ok().map(Response::status));
+        self.counts.count(sent.as_ref().ok().map(Response::status));
         let response = sent.map_err(|error| lost(ask, error))?;
         self.compare_clocks(response.headers());
         Ok(Begun { response, permit })
     }
 
-    fn count(&self, status: Option<StatusCode>) {
-        let counter = match status {
-            None => &self.lost,
-            Some(StatusCode::TOO_MANY_REQUESTS) => &self.busy,
-            Some(status) if status.is_client_error() || status.is_server_error() => &self.refused,
-            Some(_) => &self.answered,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(super) fn asked(&self) -> Asked {
-        Asked {
-            answered: self.answered.load(Ordering::Relaxed),
-            refused: self.refused.load(Ordering::Relaxed),
-            busy: self.busy.load(Ordering::Relaxed),
-            lost: self.lost.load(Ordering::Relaxed),
-        }
+        self.counts.asked()
     }
 
     fn compare_clocks(&self, headers: &HeaderMap) {
