@@ -118,8 +118,9 @@ async fn examine_database(config: &Config, home: &Home, running: bool) -> Vec<Fi
             }
         };
         let (mut findings, is_complete) = database::examine(&mut connection, config).await;
+        findings.push(book::admin_token(&mut connection, config).await);
         if is_complete {
-            findings.extend(book::examine(&mut connection, config, home, running).await);
+            findings.extend(book::examine(&mut connection, home, running).await);
         }
         // Whatever was looked at has been.
         let _ = connection.close().await;

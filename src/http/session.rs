@@ -80,6 +80,7 @@ pub async fn who(
         (status = 200, body = Session, headers(("set-cookie" = String, description = "`callbook_session`"))),
         (status = 401, description = "The token is not valid", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "A page of another site asked", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many sign-ins from there have failed", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn sign_in(
