@@ -180,12 +180,15 @@ impl App {
     }
 
     /// Starts what the door leads to. Without a Twilio to ask, only webhooks tell of calls.
-    pub fn behind(door: Door, writer: Writer, book: Book, access: Access, rest: Option<Rest>) -> Self {
+    pub fn behind(door: Door, writer: Writer, mut book: Book, access: Access, rest: Option<Rest>) -> Self {
         let routing = door.state.routing.clone();
         book.remind(&routing);
+        book.runner = book.runner.keeping(door.retention.previous_generation);
+        let clock = rest.as_ref().map_or(Clock::System, |rest| rest.reconcile.clock.clone());
         let (reconcile, recordings) = rest.map(|rest| (rest.reconcile, rest.recordings)).unzip();
-        let mut engine = Engine::start(book, routing.subscribe(), reconcile);
+        let mut engine = Engine::start(book, routing.subscribe(), reconcile, &door.state.metrics);
         engine.reconcile(routing);
+        engine.clear_away(clock, door.retention);
         let (pool, progress) = (engine.pool.clone(), engine.progress.clone());
         let broadcaster = Broadcaster::start(pool.clone(), progress.clone(), door.stopping.clone());
         let options = (*pool.connect_options()).clone();

@@ -1,5 +1,7 @@
 //! The command line. What a command prints for people goes through here; everything else is a log line.
 
+mod backup;
+mod doctor;
 pub mod events;
 mod lint_log;
 mod quarantine;
@@ -8,6 +10,7 @@ mod token;
 
 use std::cell::Cell;
 use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -84,6 +87,26 @@ enum Command {
     /// Say who may use the API
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Look at everything that callbook stands on, and say what to do about what is wrong
+    Doctor {
+        /// Print JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the book into one file, while callbook goes on
+    Backup {
+        /// The file, which must not be there yet
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Put the book of a backup in the place of the one that is there; callbook must not run
+    Restore {
+        /// What `callbook backup` wrote
+        file: PathBuf,
+        /// Replace the book that is there, and everything else in its database, for good
+        #[arg(long)]
+        force: bool,
+    },
     /// Open psql on callbook's database
     Psql {
         /// What psql is to be called with, such as -c 'select count(*) from messages'
@@ -94,10 +117,16 @@ enum Command {
 
 /// Runs a command to its end.
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let config = Config::from_env()?;
-    telemetry::init(config.log_format);
+    let config = match (Config::from_env(), &cli.command) {
+        (Ok(config), _) => config,
+        (Err(error), Some(Command::Doctor { json })) => return doctor::of_settings(&error, *json),
+        (Err(error), _) => return Err(error.into()),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    // What the doctor finds is all that is said: log lines would stand between.
+    let telemetry = (!matches!(cli.command, Some(Command::Doctor { .. })))
+        .then(|| telemetry::init(config.log_format, config.traces_endpoint.as_deref(), runtime.handle()));
+    let result = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::serve(config).await.map(|()| ExitCode::SUCCESS),
             Command::Simulate(args) => simulate(&config, args).await,
@@ -112,8 +141,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Scorecard(args) => reconcile::scorecard(&config, args).await,
             Command::Token(command) => token::token(&config, command).await,
             Command::Psql { args } => psql(&config, &args).await,
+            Command::Backup { to } => backup::backup(&config, &to).await,
+            Command::Restore { file, force } => backup::restore(&config, &file, force).await,
+            Command::Doctor { json } => doctor::doctor(&config, json).await,
         }
-    })
+    });
+    if let Some(telemetry) = telemetry {
+        telemetry.end();
+    }
+    result
 }
 
 async fn simulate(config: &Config, args: SimulateArgs) -> anyhow::Result<ExitCode> {

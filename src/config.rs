@@ -4,6 +4,7 @@
 //! The names are the seeds' ("Environment Variables" of seed 000) and a few more; all of them,
 //! with their defaults, are in `config/default.toml`.
 
+mod limits;
 mod parse;
 mod source;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::time::Duration;
 use domain::phone::PhoneNumber;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use limits::{Limits, Retention};
 use source::{Layers, Settings, Text};
 
 /// What callbook was told. `Debug` shows no secret.
@@ -46,6 +48,10 @@ pub struct Config {
     pub sip_domain: String,
     pub record_calls: RecordCalls,
     pub reconcile: Reconcile,
+    pub limits: Limits,
+    pub retention: Retention,
+    /// Where traces go; nothing: nowhere.
+    pub traces_endpoint: Option<String>,
     /// What the local copies of recordings may take.
     pub recordings_cache_bytes: u64,
     pub simulation: Simulation,
@@ -237,6 +243,12 @@ impl Config {
                 "`off` or `dual`",
             )?,
             reconcile: reconcile(&settings)?,
+            limits: limits::limits(&settings)?,
+            retention: limits::retention(&settings)?,
+            traces_endpoint: match settings.otel_exporter_otlp_endpoint.given() {
+                None => None,
+                Some(url) => Some(parse::base_url("OTEL_EXPORTER_OTLP_ENDPOINT", url)?),
+            },
             recordings_cache_bytes: parse::number::<u64>(
                 "RECORDINGS_CACHE_MEBIBYTES",
                 &settings.recordings_cache_mebibytes,

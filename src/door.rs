@@ -3,6 +3,8 @@
 //! It opens first and closes last. Until the book behind it is open, webhooks are answered and wait in the spool,
 //! `/health` says so, and everything else is told to come back.
 
+mod listener;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,7 +14,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use domain::phone::PhoneNumber;
-use projections::chain;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,11 +22,13 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::app::{Credentials, lines, local_url};
-use crate::config::{Account, Config, RecordCalls};
+use crate::config::{self, Account, Config, RecordCalls};
+use crate::http::limits::Limits;
 use crate::http::router;
 use crate::ingest::inbox::Writer;
 use crate::ingest::spool;
 use crate::ingest::{Inbox, Spool};
+use crate::metrics::Metrics;
 use crate::postgres;
 use crate::twilio::routing::Routing;
 use crate::twilio::twiml::Callbacks;
@@ -38,7 +41,7 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// Has Twilio send a callback again that we answer with 5xx or that does not reach us, twice at most (contract
 /// section 3). A fragment is no part of what is signed.
-const TRY_AGAIN: &str = "#rc=2&rp=5xx,ct";
+pub(crate) const TRY_AGAIN: &str = "#rc=2&rp=5xx,ct";
 
 /// What answers a webhook. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub struct DoorState {
     pub auth_token: SecretString,
     pub account_sid: Arc<str>,
     pub simulated: bool,
+    pub metrics: Metrics,
+    pub limits: Limits,
 }
 
 /// An open socket, and who answers at it.
@@ -60,6 +65,7 @@ pub struct Door {
     pub address: SocketAddr,
     /// Cancelled when no further request is taken.
     pub stopping: CancellationToken,
+    pub(crate) retention: config::Retention,
     /// What is answered once the book is open.
     book: Arc<OnceLock<Router>>,
     /// Ends when the last request has been answered after `stopping`.
@@ -91,6 +97,8 @@ impl Door {
             auth_token: credentials.auth_token,
             account_sid: credentials.owner.account_sid.into(),
             simulated: credentials.owner.simulated,
+            metrics: Metrics::new(),
+            limits: Limits::new(&config.limits),
         };
         let stopping = CancellationToken::new();
         let book = Arc::new(OnceLock::new());
@@ -100,7 +108,7 @@ impl Door {
             Arc::clone(&book),
             stopping.clone(),
         ));
-        Ok((Self { state, address, stopping, book, server }, writer))
+        Ok((Self { state, address, stopping, retention: config.retention, book, server }, writer))
     }
 
     /// Has this answer everything from now on.
@@ -139,14 +147,11 @@ async fn serve(
         routes.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {})
     };
     let service = Router::new().fallback(answer);
-    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(error = chain(&error), "callbook no longer listens");
-    }
+    listener::serve(listener, service, stop, listener::PATIENCE).await;
 }
 
 /// `spool` in the data folder, unless it is to be elsewhere.
-fn spool_dir(config: &Config) -> PathBuf {
+pub(crate) fn spool_dir(config: &Config) -> PathBuf {
     config
         .spool_dir
         .clone()

@@ -12,15 +12,22 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::Book;
+use crate::clock::Clock;
+use crate::config;
 use crate::event_store::Committer;
 use crate::ingest::Worker;
 use crate::lease::Lease;
+use crate::metrics::Metrics;
 use crate::reconcile::{self, Reconciler};
+use crate::retention::Retention;
 use crate::twilio::routing::Routing;
 use crate::wakeup::Wakeup;
 
 /// How long queries at hand may take once callbook is stopping.
 const LAST_QUERIES: Duration = Duration::from_secs(5);
+
+/// How often what was measured is summed up, whether somebody asks for it or not.
+const SUM_UP: Duration = Duration::from_secs(10);
 
 /// Dropped, it ends what goes on; [`Engine::stop`] ends it in order.
 #[derive(Debug)]
@@ -39,20 +46,27 @@ pub struct Engine {
 
 impl Engine {
     /// Works whenever it holds the worker lease. Calls are judged by the lines that `routing` has at the time.
-    pub fn start(book: Book, routing: watch::Receiver<Routing>, twilio: Option<reconcile::Settings>) -> Self {
+    pub fn start(
+        book: Book,
+        routing: watch::Receiver<Routing>,
+        twilio: Option<reconcile::Settings>,
+        metrics: &Metrics,
+    ) -> Self {
         let Book { pool, ids, runner, .. } = book;
         let mut tasks = JoinSet::new();
         let progress = runner.progress();
         let lease = Lease::new(pool.clone());
         let wakeup = Arc::new(Wakeup::new(pool.clone(), lease.clone(), runner.clone()));
         let appended = Arc::clone(&wakeup);
-        let committer = Committer::start(pool.clone(), move || appended.appended());
+        let committer = Committer::measured(pool.clone(), metrics.commits(), move || appended.appended());
         let worker = Worker::new(pool.clone(), committer.clone(), routing, wakeup.worker());
+        let worker = worker.measured(metrics.ingest());
         let reconciler = twilio.map(|settings| {
             let stored = Arc::clone(&wakeup);
             Reconciler::new(settings, pool.clone(), committer.clone(), progress.clone(), move || {
                 stored.stored()
             })
+            .measured(metrics.runs())
         });
         let (folding, working) = (lease.held(), lease.held());
         tasks.spawn(async move {
@@ -71,6 +85,13 @@ impl Engine {
         tasks.spawn(async move {
             holding.run().await;
             "the worker lease"
+        });
+        let summed_up = metrics.clone();
+        tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(SUM_UP).await;
+                summed_up.sum_up();
+            }
         });
         Self { pool, ids, progress, lease, committer, reconciler, wakeup, tasks }
     }
@@ -93,6 +114,15 @@ impl Engine {
             let _ = lines_known.wait_for(|known| *known).await;
             reconciler.run(held).await;
             "what asks Twilio"
+        });
+    }
+
+    /// Clears away what need not be kept, while it holds the worker lease.
+    pub fn clear_away(&mut self, clock: Clock, settings: config::Retention) {
+        let (retention, held) = (Retention::new(self.pool.clone(), clock, settings), self.lease.held());
+        self.tasks.spawn(async move {
+            retention.run(held).await;
+            "what clears away"
         });
     }
 

@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 use sqlx::PgPool;
@@ -21,6 +22,7 @@ use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::lease::Epoch;
+use crate::metrics::Commits;
 pub use calls::CallStore;
 use idempotency::Answered;
 pub use lock::LockHolder;
@@ -128,8 +130,13 @@ pub struct Committer {
 impl Committer {
     /// Starts the writer. `committed` is called after each transaction that appended.
     pub fn start(pool: PgPool, committed: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::measured(pool, Commits::default(), committed)
+    }
+
+    /// The same, and counts what it does.
+    pub fn measured(pool: PgPool, commits: Commits, committed: impl Fn() + Send + Sync + 'static) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(write_all(pool, waiting, committed));
+        tokio::spawn(write_all(Log { pool, commits }, waiting, committed));
         Self { queue }
     }
 
@@ -141,14 +148,20 @@ impl Committer {
     }
 }
 
-async fn write_all(pool: PgPool, mut waiting: mpsc::Receiver<Queued>, committed: impl Fn()) {
+/// What is written, and what counts it.
+struct Log {
+    pool: PgPool,
+    commits: Commits,
+}
+
+async fn write_all(log: Log, mut waiting: mpsc::Receiver<Queued>, committed: impl Fn()) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {
         let (units, rivals) = without_rivals(std::mem::take(&mut batch));
         let appended = units.iter().any(|(unit, _)| !unit.events.is_empty());
-        write_together(&pool, units).await;
+        write_together(&log, units).await;
         // Only now, so that whoever decides again finds what it lost to.
-        answer(rivals, &Err(CommitError::Conflict));
+        log.answer(rivals, &Err(CommitError::Conflict));
         if appended {
             committed();
         }
@@ -178,37 +191,61 @@ fn without_rivals(batch: Vec<Queued>) -> (Vec<Queued>, Vec<Queued>) {
 
 /// Writes the units in one transaction. Those that cannot be written are taken out, so that the others do not
 /// fail with them: at once where they are known, else by trying halves.
-fn write_together(pool: &PgPool, mut units: Vec<Queued>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+fn write_together(log: &Log, mut units: Vec<Queued>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
     Box::pin(async move {
         let together: Vec<&Unit> = units.iter().map(|(unit, _)| unit).collect();
-        let error = match write(pool, &together).await {
+        let error = match log.write(&together).await {
             Err(error) if units.len() > 1 => error,
-            result => return answer(units, &result),
+            result => return log.answer(units, &result),
         };
         let refused: Vec<bool> = match error {
             CommitError::Fenced => together.iter().map(|unit| unit.epoch.is_some()).collect(),
-            CommitError::Conflict => find_conflicts(pool, &together).await.unwrap_or_default(),
+            CommitError::Conflict => find_conflicts(&log.pool, &together).await.unwrap_or_default(),
             _ => Vec::new(),
         };
         if refused.contains(&true) {
             let mut refused = refused.into_iter();
             let (refused, rest) = units.into_iter().partition(|_| refused.next() == Some(true));
-            answer(refused, &Err(error));
-            write_together(pool, rest).await;
+            log.answer(refused, &Err(error));
+            write_together(log, rest).await;
         } else if error.is_about_a_unit() {
             let rest = units.split_off(units.len() / 2);
-            write_together(pool, units).await;
-            write_together(pool, rest).await;
+            write_together(log, units).await;
+            write_together(log, rest).await;
         } else {
-            answer(units, &Err(error));
+            log.answer(units, &Err(error));
         }
     })
 }
 
-fn answer(units: Vec<Queued>, result: &Result<(), CommitError>) {
-    for (_, answer) in units {
-        // Whoever asked may have gone away; that changes nothing.
-        let _ = answer.send(result.clone());
+impl Log {
+    fn answer(&self, units: Vec<Queued>, result: &Result<(), CommitError>) {
+        for (unit, answer) in units {
+            self.count(&unit, result);
+            // Whoever asked may have gone away; that changes nothing.
+            let _ = answer.send(result.clone());
+        }
+    }
+
+    fn count(&self, unit: &Unit, result: &Result<(), CommitError>) {
+        match result {
+            Ok(()) => {
+                self.commits.units.increment(1);
+                self.commits.events.increment(unit.events.len() as u64);
+            }
+            Err(CommitError::Conflict) => self.commits.conflicts.increment(1),
+            Err(CommitError::Fenced) => self.commits.fenced.increment(1),
+            Err(CommitError::Locked(_) | CommitError::Database(_) | CommitError::Stopping) => {
+                self.commits.failures.increment(1);
+            }
+        }
+    }
+
+    async fn write(&self, units: &[&Unit]) -> Result<(), CommitError> {
+        let begun = Instant::now();
+        let written = write(&self.pool, units).await;
+        self.commits.seconds.record(begun.elapsed());
+        written
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Explanation {
 pub enum Step {
     /// A request, and the events that it made.
     Received(Box<Received>, Vec<EventStep>),
-    /// An event that no request made.
+    /// An event that no request made, or one that is kept no longer: the event has its `inbox_id` then.
     Recorded(Box<EventStep>),
 }
 

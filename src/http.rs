@@ -8,6 +8,8 @@ pub mod conversations;
 pub mod editing;
 pub mod health;
 pub mod json_body;
+pub mod limits;
+pub mod metrics;
 pub mod min_position;
 pub mod openapi;
 pub mod page;

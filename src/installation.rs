@@ -1,12 +1,13 @@
 //! Whose book a database is: migrations, the account it belongs to, and the key of its ids.
 
 use projections::ids::IdKey;
-use sqlx::PgPool;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+pub(crate) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// The account whose calls a database holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +79,53 @@ pub async fn connect(options: PgConnectOptions, most: u32) -> Result<PgPool, Ins
         .map_err(InstallationError::Unreachable)
 }
 
+/// How a database's tables and this callbook's migrations fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrated {
+    UpToDate {
+        newest: i64,
+    },
+    Behind {
+        missing: usize,
+    },
+    /// By a newer callbook.
+    Ahead {
+        newest: i64,
+    },
+    /// Applied in another wording.
+    Changed {
+        version: i64,
+    },
+}
+
+/// Looks, and applies nothing.
+pub async fn migrated(connection: &mut PgConnection) -> sqlx::Result<Migrated> {
+    let begun: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
+    let applied: Vec<(i64, Vec<u8>)> = if begun {
+        sqlx::query_as("select version, checksum from _sqlx_migrations where success order by version")
+            .fetch_all(connection)
+            .await?
+    } else {
+        Vec::new()
+    };
+    let ours: BTreeMap<i64, &[u8]> =
+        MIGRATIONS.iter().map(|migration| (migration.version, &*migration.checksum)).collect();
+    if let Some((newest, _)) = applied.iter().rfind(|(version, _)| !ours.contains_key(version)) {
+        return Ok(Migrated::Ahead { newest: *newest });
+    }
+    let changed = applied.iter().find(|(version, checksum)| ours.get(version) != Some(&&**checksum));
+    if let Some((version, _)) = changed {
+        return Ok(Migrated::Changed { version: *version });
+    }
+    let missing = ours.len() - applied.len();
+    Ok(match applied.last() {
+        Some((newest, _)) if missing == 0 => Migrated::UpToDate { newest: *newest },
+        _ => Migrated::Behind { missing },
+    })
+}
+
 /// Applies what migrations are missing, under a lock, and makes sure that the database is `owner`'s.
 pub async fn prepare(pool: &PgPool, owner: &Owner) -> Result<IdKey, InstallationError> {
     // Another instance may be at it for longer than a lock is otherwise waited for.
@@ -99,6 +147,14 @@ pub async fn prepare(pool: &PgPool, owner: &Owner) -> Result<IdKey, Installation
     let key = open(pool, owner).await?;
     projections::generation::ensure_first(pool).await?;
     Ok(key)
+}
+
+/// Whether the database is `ours`; applies no migration.
+pub async fn check(connection: &mut PgConnection, ours: &Owner) -> Result<(), InstallationError> {
+    let (account_sid, simulated) =
+        sqlx::query_as("select account_sid, simulated from installation").fetch_one(connection).await?;
+    let theirs = Owner { account_sid, simulated };
+    if theirs == *ours { Ok(()) } else { Err(InstallationError::OtherAccount { theirs, ours: ours.clone() }) }
 }
 
 async fn open(pool: &PgPool, ours: &Owner) -> Result<IdKey, InstallationError> {

@@ -5,10 +5,12 @@
 
 pub mod access;
 pub mod app;
+pub mod backup;
 pub mod chaos;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod door;
 pub mod engine;
 pub mod event_store;
@@ -17,12 +19,14 @@ pub mod http;
 pub mod ingest;
 pub mod installation;
 pub mod lease;
+pub mod metrics;
 pub mod outgoing;
 pub mod people;
 pub mod postgres;
 pub mod reclassify;
 pub mod reconcile;
 pub mod recordings;
+pub mod retention;
 pub mod serve;
 pub mod simulator;
 pub mod telemetry;

@@ -19,22 +19,26 @@ mod window;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use projections::chain;
 use projections::runner::Progress;
 use sqlx::PgPool;
 use tokio::sync::watch;
+use tracing::Instrument;
 
 pub use self::exclusive::Running;
 pub use self::job::Job;
 pub use self::numbers::remembered as owned_numbers;
 pub use self::outcome::Outcome;
+pub(crate) use self::run::CLOCKS_AGREE;
 pub use self::window::{Window, WindowError};
 use crate::clock::Clock;
 use crate::config;
 use crate::event_store::{CommitError, Committer, LoadError};
 use crate::lease::Epoch;
-use crate::twilio::client::{Client, ClientError};
+use crate::metrics::Runs;
+use crate::twilio::client::{Asked, Client, ClientError};
 
 /// How long a run may take, beyond twice the time between two, before somebody should know.
 const LATE: time::Duration = time::Duration::minutes(5);
@@ -52,6 +56,7 @@ pub struct Reconciler {
     committer: Committer,
     progress: watch::Receiver<Progress>,
     stored: Arc<dyn Fn() + Send + Sync>,
+    runs: Runs,
 }
 
 impl fmt::Debug for Reconciler {
@@ -124,7 +129,18 @@ impl Reconciler {
             committer,
             progress,
             stored,
+            runs: Runs::default(),
         }
+    }
+
+    /// The same, and counts how its jobs end.
+    pub fn measured(self, runs: Runs) -> Self {
+        Self { runs, ..self }
+    }
+
+    /// What was asked of Twilio.
+    pub fn asked(&self) -> Asked {
+        self.client.asked()
     }
 
     /// What is wrong with what is done without anybody asking, a sentence each: what failed the last time, and what has
@@ -171,7 +187,10 @@ impl Reconciler {
         epoch: Option<Epoch>,
         tell: impl Fn(&Outcome),
     ) -> Result<Outcome, ReconcileError> {
-        let result = run::run(self, job, epoch, &tell).await;
+        let begun = Instant::now();
+        let span = tracing::info_span!("reconcile.run", sync.job = job.name());
+        let result = run::run(self, job, epoch, &tell).instrument(span).await;
+        self.runs.ended(job.name(), result.is_ok(), begun.elapsed());
         match &result {
             Ok((outcome, cursor)) => {
                 state::succeeded(&self.pool, job.name(), cursor, self.clock.now()).await?;

@@ -20,7 +20,7 @@ mod traffic;
 mod twiml;
 mod world;
 
-pub use account::{Account, AccountError};
+pub use account::{Account, AccountError, FILE_NAME as ACCOUNT_FILE};
 pub use command::{CommandError, SimulateArgs, command};
 pub use disturbance::{Delivery, Disturbance};
 pub use driver::{Driver, DriverError, Options};

@@ -1,28 +1,59 @@
 //! Log lines, for people or for machines. They go to standard error, because standard output is
-//! what a command prints.
+//! what a command prints. Traces go to a collector, where one is configured.
+
+mod traces;
 
 use std::io::IsTerminal;
 
+use tokio::runtime::Handle;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
 use crate::config::LogFormat;
+use traces::Traces;
+pub use traces::TracesError;
 
 /// What is logged when RUST_LOG does not say: sqlx logs each statement and hyper each connection.
 const DEFAULT_FILTER: &str = "info,sqlx=warn,hyper=warn";
 
-/// Starts logging. Whoever comes second is ignored, so that each test may call it.
-pub fn init(format: LogFormat) {
+/// What is under way to the collector. Ended, it is waited for.
+#[derive(Debug)]
+pub struct Telemetry {
+    traces: Option<Traces>,
+}
+
+impl Telemetry {
+    /// Outside of a runtime, as it waits, and while the one of [`init`] still runs.
+    pub fn end(self) {
+        if let Some(traces) = self.traces {
+            traces.end();
+        }
+    }
+}
+
+/// Starts logging, and tracing where `collector` says where to. Whoever comes second is ignored, so that each test may
+/// call it. What is sent is sent on this runtime.
+pub fn init(format: LogFormat, collector: Option<&str>, runtime: &Handle) -> Telemetry {
+    let traces = collector.map(|collector| Traces::start(collector, runtime)).transpose();
+    let (traces, unsent) = match traces {
+        Ok(traces) => (traces, None),
+        Err(error) => (None, Some(error)),
+    };
     let wanted = std::env::var("RUST_LOG").unwrap_or_default();
     let (filter, refused) = filter(&wanted);
     let lines = lines(format, std::io::stderr, std::io::stderr().is_terminal());
     // One filter for all: sqlx asks whether it would be heard, and a layer's own filter then loses the next line.
-    let installed = tracing_subscriber::registry().with(lines).with(filter).try_init().is_ok();
+    let spans = traces.as_ref().map(Traces::layer);
+    let installed = tracing_subscriber::registry().with(lines).with(spans).with(filter).try_init().is_ok();
     if let (true, Some(error)) = (installed, refused) {
         tracing::warn!(%error, "RUST_LOG cannot be read, so the default `{DEFAULT_FILTER}` is in force");
     }
+    if let Some(error) = unsent {
+        tracing::error!(error = projections::chain(&error), "no traces are sent");
+    }
+    Telemetry { traces }
 }
 
 /// A wrong RUST_LOG is no reason to be down, and none to be silent.
@@ -141,7 +172,9 @@ pub(crate) mod tests {
 
     #[test]
     fn starting_twice_is_no_error() {
-        init(LogFormat::Text);
-        init(LogFormat::Json);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for format in [LogFormat::Text, LogFormat::Json] {
+            init(format, None, runtime.handle()).end();
+        }
     }
 }

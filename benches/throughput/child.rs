@@ -10,6 +10,7 @@ use callbook::config::Config;
 use callbook::door;
 use callbook::engine::Engine;
 use callbook::installation;
+use callbook::metrics::Metrics;
 use callbook::reconcile::{Job, Window};
 use clap::ValueEnum;
 use cqrs_es::persist::QueryReplay;
@@ -138,7 +139,7 @@ async fn import(pool: PgPool, twilio: &str) -> anyhow::Result<()> {
     let rest = Rest::new(&config, &credentials(), twilio, Clock::System)?;
     let routing = watch::Sender::new(door::routing(&config));
     let book = Book::open(pool, &credentials().owner).await?;
-    let engine = Engine::start(book, routing.subscribe(), Some(rest.reconcile));
+    let engine = Engine::start(book, routing.subscribe(), Some(rest.reconcile), &Metrics::new());
     let reconciler = engine.reconciler.clone().context("it asks")?;
     let now = OffsetDateTime::now_utc();
     let window = Window::try_new(now - HISTORY, None, now)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 
-use crate::begin::{SNAPSHOT, begin};
+use crate::begin::{READING, begin};
 
 /// Changes whenever the fold would make other rows of the same events. A runner whose version differs from
 /// the tables' does not write to them.
@@ -236,7 +236,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub async fn open(pool: &PgPool) -> sqlx::Result<Self> {
-        let mut tx = begin(pool, SNAPSHOT).await?;
+        let mut tx = begin(pool, READING).await?;
         let (generation, position): (i32, i64) = sqlx::query_as(
             "select g.generation, g.position from read_model_current join read_model_generations g using (generation)",
         )

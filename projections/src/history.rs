@@ -35,6 +35,8 @@ pub struct PastEvent {
     pub event_time: Option<OffsetDateTime>,
     /// What appended it: `webhook`, `reclassify`, ….
     pub source: Option<String>,
+    /// The row of the inbox that made it, which may be kept no longer.
+    pub inbox_id: Option<String>,
 }
 
 /// Where the replay of a call ends, because an event cannot be read.
@@ -157,7 +159,8 @@ async fn events_of(
     let calls: Vec<&str> = calls.iter().map(String::as_str).collect();
     sqlx::query_as(
         "select id as position, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload::text as payload, created_at as recorded_at, event_time, source
+                payload::text as payload, created_at as recorded_at, event_time, source,
+                metadata ->> 'inbox_id' as inbox_id
            from call_events
           where aggregate_type = 'call' and aggregate_id = any($1) and id <= $2
           order by id",

@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_secs(1);
 /// The same between rebuilds that do not come about.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// How long a generation is kept after its successor has taken over.
+/// How long a generation is kept, unless told otherwise, after its successor has taken over.
 const GRACE: Duration = Duration::from_secs(15 * 60);
 /// How long whoever reads it is waited for.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -35,6 +35,7 @@ pub struct Runner {
     fold: Fold,
     wake: Arc<Notify>,
     progress: Arc<watch::Sender<Progress>>,
+    grace: Duration,
 }
 
 /// How far the projection has come, and what stopped it if it stands still.
@@ -73,7 +74,18 @@ impl Runner {
         let position = generation.checkpoint(&mut connection).await?.position;
         drop(connection);
         let (progress, _) = watch::channel(Progress { position, stopped: None });
-        Ok(Self { pool, fold: fold.into(), wake: Arc::new(Notify::new()), progress: Arc::new(progress) })
+        Ok(Self {
+            pool,
+            fold: fold.into(),
+            wake: Arc::new(Notify::new()),
+            progress: Arc::new(progress),
+            grace: GRACE,
+        })
+    }
+
+    /// Keeps a generation for that long after its successor has taken over.
+    pub fn keeping(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// Says that the log has grown.
@@ -165,7 +177,7 @@ impl Runner {
         // Not of the pool, into which a transaction that is dropped half-way would go back.
         let mut session = self.pool.connect_options().connect().await?;
         if Generation::point_views(&mut session, PATIENCE).await? {
-            Generation::drop_retired(&mut session, GRACE, PATIENCE).await?;
+            Generation::drop_retired(&mut session, self.grace, PATIENCE).await?;
         }
         session.close().await
     }

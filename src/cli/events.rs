@@ -44,7 +44,12 @@ pub fn print(explanation: &Explanation, out: &mut impl Write) -> std::io::Result
                     happened(event, "  ", out)?;
                 }
             }
-            Step::Recorded(event) => happened(event, "", out)?,
+            Step::Recorded(event) => {
+                if let Some(id) = &event.event.inbox_id {
+                    writeln!(out, "inbox {id}, which is no longer kept (RETENTION_INBOX_DAYS)")?;
+                }
+                happened(event, "", out)?;
+            }
         }
     }
     Ok(())

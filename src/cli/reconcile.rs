@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::door;
 use crate::engine::Engine;
+use crate::metrics::Metrics;
 use crate::reconcile::{Job, Outcome, Window};
 use crate::serve::Home;
 
@@ -48,7 +49,7 @@ pub(super) async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::R
     let outcome = with_database(config, async |pool, _| {
         let book = Book::open(pool, &home.credentials.owner).await?;
         book.remind(&routing);
-        let engine = Engine::start(book, routing.subscribe(), Some(rest.reconcile));
+        let engine = Engine::start(book, routing.subscribe(), Some(rest.reconcile), &Metrics::new());
         let reconciler = engine.reconciler.clone().context("there is no Twilio to ask")?;
         if reconciler.learns_numbers {
             reconciler.learn_numbers_once(&routing).await?;

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use axum::http::HeaderValue;
 use domain::phone::PhoneNumber;
 use domain::sid::AccountSid;
 use reqwest::Url;
@@ -107,6 +108,23 @@ pub(super) fn base_url(key: &'static str, text: &str) -> Result<String, ConfigEr
         return Err(refused());
     }
     Ok(url)
+}
+
+/// Each as a browser sends it: scheme, host and port, and nothing after them.
+pub(super) fn origins(key: &'static str, list: &str) -> Result<Vec<HeaderValue>, ConfigError> {
+    let origin = |text: &str| {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        (url.origin().ascii_serialization() == text).then(|| HeaderValue::from_str(text).ok())?
+    };
+    list.split(',')
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .map(|text| {
+            origin(text).ok_or_else(|| {
+                invalid(key, text, "origins separated by commas, such as https://desk.example.com")
+            })
+        })
+        .collect()
 }
 
 /// The one place where the owned numbers are read.

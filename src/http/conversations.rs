@@ -20,6 +20,7 @@ use super::calls::answer::UnreadableEvent;
 use super::page::{self, Cursor, Id, ListQuery};
 use super::problem::{ApiError, Problem};
 use crate::app::AppState;
+use crate::installation;
 use answer::{ActiveCall, ActiveCalls, Conversation, ListedConversation, Message, OneConversation};
 
 /// A page of conversations.
@@ -198,7 +199,8 @@ async fn known(snapshot: &mut Snapshot, id: i64) -> Result<Thread, ApiError> {
 
 pub(super) fn unreadable(error: sqlx::Error) -> ApiError {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+        // Its statements are ended after a while, and by whoever stops it.
+        error if installation::is_away(&error) => {
             ApiError::Unavailable { what: "the database", source: error.into() }
         }
         _ => ApiError::internal(error),

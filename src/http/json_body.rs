@@ -1,5 +1,7 @@
 //! A JSON body, read as what the route takes; what is wrong with it is told by its JSON pointer.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
@@ -13,6 +15,9 @@ use super::problem::ApiError;
 /// The largest body of a request to the API, in bytes.
 pub const LARGEST: usize = 256 << 10;
 
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The extractor. Fields that a type does not know are refused where it says `deny_unknown_fields`.
 #[derive(Clone, Copy, Debug)]
 pub struct JsonBody<T>(pub T);
@@ -24,7 +29,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         if !is_json(request.headers()) {
             return Err(ApiError::UnsupportedMediaType { expected: "application/json" });
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
+        let arrived = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await;
+        let arrived = arrived
+            .map_err(|_| ApiError::UnreadableJson { reason: "it did not arrive in time".to_owned() })?;
+        let bytes = arrived.map_err(|rejection| match rejection {
             BytesRejection::FailedToBufferBody(error) if error.status() == 413 => {
                 ApiError::PayloadTooLarge { limit: LARGEST }
             }

@@ -71,6 +71,7 @@ pub fn restricted(mut routes: Document, role: Role) -> Document {
         if role > Role::Viewer || unsafe_method {
             answer(operation, 403, "The caller may not");
         }
+        answer(operation, 429, "The caller asks too often; `Retry-After` says when to come back");
     }
     routes
 }

@@ -113,6 +113,10 @@ pub enum ApiError {
     /// A refusal that a library made, and that its status says enough about.
     #[error("the request was refused: {}", status.canonical_reason().unwrap_or("without a reason").to_lowercase())]
     Bare { status: StatusCode },
+    #[error("the database did not answer within {seconds} seconds; try again in a few, or ask for less")]
+    TooSlow { seconds: u64 },
+    #[error("too many requests; try again in {seconds} seconds")]
+    TooOften { seconds: u64 },
     #[error("something went wrong inside callbook; its log has the details under this request's id")]
     Internal { source: Source },
 }
@@ -234,7 +238,8 @@ impl ApiError {
             Self::StandsStill { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "stands-still", Some("What was read is not decided yet"))
             }
-            Self::Unavailable { .. } | Self::NotOpen => {
+            Self::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-often", None),
+            Self::Unavailable { .. } | Self::NotOpen | Self::TooSlow { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "unavailable", None)
             }
             Self::Bare { status } => (*status, bare_code(*status), None),
@@ -282,7 +287,18 @@ impl ApiError {
                     "the recording {sid} could not be fetched from Twilio"
                 );
             }
+            Self::TooSlow { seconds } => {
+                tracing::warn!("a request was put off: the database did not answer within {seconds} s");
+            }
             _ => {}
+        }
+    }
+
+    /// When to come back, in seconds; nothing where that is no help.
+    fn retry_after(&self, status: StatusCode) -> Option<u64> {
+        match self {
+            Self::TooOften { seconds } => Some(*seconds),
+            _ => (status == StatusCode::SERVICE_UNAVAILABLE).then_some(5),
         }
     }
 }
@@ -298,8 +314,8 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"callbook\""));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        if let Some(seconds) = self.retry_after(status) {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }

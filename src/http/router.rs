@@ -14,15 +14,17 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::limits::Limits;
 use super::webhooks::Service;
 use super::{
-    access, calls, contacts, conversations, health, json_body, min_position, openapi, problem, recordings,
-    request_id, security, session, states, stream, sync, tokens, webhooks,
+    access, calls, contacts, conversations, health, json_body, limits, metrics, min_position, openapi,
+    problem, recordings, request_id, security, session, states, stream, sync, tokens, webhooks,
 };
 use crate::access::Role;
 use crate::app::AppState;
 use crate::door::DoorState;
 use crate::ingest::Endpoint;
+use crate::metrics::Metrics;
 
 type Routes = OpenApiRouter<AppState>;
 
@@ -52,6 +54,7 @@ fn for_viewers() -> Routes {
         .routes(routes!(stream::calls))
         .routes(routes!(stream::stats))
         .routes(routes!(sync::scorecard))
+        .routes(routes!(metrics::tell))
 }
 
 /// Whoever works with what is there.
@@ -84,18 +87,33 @@ pub fn document() -> OpenApi {
 }
 
 pub fn router(state: AppState) -> Router {
+    let limits = &state.door.limits;
     let restricted = by_role().into_iter().map(|(role, routes)| {
         let admitted = from_fn_with_state((state.access.clone(), role), access::require);
+        // Inside: how often somebody asks is counted when it is known who it is.
+        let often = from_fn_with_state(limits.clone(), limits::often);
         let up_to_date = from_fn_with_state(state.progress.clone(), min_position::wait);
-        Router::from(routes.route_layer(up_to_date).route_layer(admitted))
+        Router::from(routes.route_layer(up_to_date).route_layer(often).route_layer(admitted))
     });
     let routes = restricted.fold(Router::from(for_anybody()), Router::merge);
     let routes = routes
         .route("/api/docs", get(openapi::viewer))
         .route("/api/docs/", get(openapi::viewer_file))
         .route("/api/docs/{*file}", get(openapi::viewer_file));
-    let routes = routes.layer(DefaultBodyLimit::max(json_body::LARGEST)).merge(webhooks(state.door.clone()));
-    everywhere(routes.fallback(problem::not_found)).with_state(state)
+    let routes = limited(routes, limits).merge(webhooks(state.door.clone()));
+    let measured = state.door.metrics.clone();
+    everywhere(routes.fallback(problem::not_found), measured).with_state(state)
+}
+
+/// What holds for every request to the API, and for no webhook.
+fn limited(routes: Router<AppState>, limits: &Limits) -> Router<AppState> {
+    let routes = routes
+        .layer(DefaultBodyLimit::max(json_body::LARGEST))
+        .layer(from_fn_with_state(limits::READ_PATIENCE, limits::in_time));
+    match limits.cors() {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    }
 }
 
 /// While the database has not been opened yet.
@@ -105,15 +123,17 @@ pub fn without_book(door: DoorState) -> Router {
         .routes(routes!(health::live))
         .routes(routes!(health::not_ready));
     let routes = Router::from(routes).merge(webhooks(door.clone()));
-    everywhere(routes.fallback(problem::not_open)).with_state(door)
+    let measured = door.metrics.clone();
+    everywhere(routes.fallback(problem::not_open), measured).with_state(door)
 }
 
 /// What holds for every answer.
-fn everywhere<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+fn everywhere<S: Clone + Send + Sync + 'static>(routes: Router<S>, measured: Metrics) -> Router<S> {
     routes
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(security::headers))
+        .layer(from_fn_with_state(measured, metrics::measure))
         .layer(from_fn(request_id::trace))
 }
 

@@ -1,7 +1,9 @@
 //! Signing a browser in and out. A token is shown once; from then on the browser has a cookie that no script reads.
 
+use std::net::SocketAddr;
+
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::IntoResponse;
@@ -78,10 +80,12 @@ pub async fn who(
         (status = 200, body = Session, headers(("set-cookie" = String, description = "`callbook_session`"))),
         (status = 401, description = "The token is not valid", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "A page of another site asked", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many sign-ins from there have failed", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn sign_in(
     State(state): State<AppState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     JsonBody(SignIn { token }): JsonBody<SignIn>,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -89,8 +93,10 @@ pub async fn sign_in(
         return Err(ApiError::CrossSite);
     }
     let signed_in = state.access.sign_in(&token).await.map_err(unreadable)?;
-    let SignedIn { caller, secret, expires_at } =
-        signed_in.ok_or(ApiError::Unauthenticated { reason: "the token is not valid" })?;
+    let Some(SignedIn { caller, secret, expires_at }) = signed_in else {
+        state.door.limits.sign_in_failed(peer.ip())?;
+        return Err(ApiError::Unauthenticated { reason: "the token is not valid" });
+    };
     let mut cookie = cookie(&state, &headers, secret.expose_secret().to_owned());
     cookie.set_expires(expires_at);
     let body = Session {

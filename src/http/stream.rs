@@ -143,6 +143,15 @@ impl Broadcaster {
         broadcaster
     }
 
+    pub fn figures(&self) -> Figures {
+        Figures {
+            clients: self.stats.clients.load(Ordering::Relaxed) as u64,
+            connections: self.stats.connections.load(Ordering::Relaxed),
+            frames: self.stats.frames_sent.load(Ordering::Relaxed),
+            resets: self.stats.resets.load(Ordering::Relaxed),
+        }
+    }
+
     /// Sends what the projection passes after `sent`.
     async fn follow(mut self, mut sent: i64) {
         let mut failed = false;
@@ -238,6 +247,15 @@ impl Broadcaster {
             }
         }
     }
+}
+
+/// What the live stream does and has done, for whoever monitors it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    pub clients: u64,
+    pub connections: u64,
+    pub frames: u64,
+    pub resets: u64,
 }
 
 /// Counts a client for as long as it is connected.

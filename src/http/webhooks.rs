@@ -16,8 +16,9 @@ use time::OffsetDateTime;
 use super::problem::ApiError;
 use super::request_id::RequestId;
 use crate::door::DoorState;
-use crate::ingest::inbox::InboxError;
+use crate::ingest::inbox::{InboxError, Taken};
 use crate::ingest::{Delivery, Endpoint};
+use crate::metrics::Kept;
 use crate::twilio::form::Form;
 use crate::twilio::signature::{self, SignedBody};
 use crate::twilio::twiml;
@@ -59,21 +60,33 @@ pub async fn receive(
     let idempotency_token = text(&head.headers, "i-twilio-idempotency-token");
     let answer = answer(&state, endpoint, &form);
     let call_sid = form.get("CallSid").and_then(|sid| CallSid::try_new(sid).ok());
-    let stored = state.inbox.accept(Delivery { endpoint, form, idempotency_token, request_id, received_at });
+    let stored = async {
+        let delivery = Delivery { endpoint, form, idempotency_token, request_id, received_at };
+        let stored = state.inbox.accept(delivery).await;
+        state.metrics.received(
+            endpoint,
+            match stored {
+                Ok(Taken::Inbox) => Kept::Inbox,
+                Ok(Taken::Spool) => Kept::Spool,
+                Err(_) => Kept::Nowhere,
+            },
+        );
+        stored
+    };
     if endpoint == Endpoint::VoiceInbound {
         announce(call_sid, stored).await;
         return Ok(answer);
     }
     match stored.await {
-        Ok(()) => Ok(answer),
+        Ok(_) => Ok(answer),
         Err(error) => Err(ApiError::Unavailable { what: "the inbox", source: error.into() }),
     }
 }
 
 /// A caller is never dropped because the book cannot be written, and never kept waiting for long.
-async fn announce(call_sid: Option<CallSid>, stored: impl Future<Output = Result<(), InboxError>>) {
+async fn announce(call_sid: Option<CallSid>, stored: impl Future<Output = Result<Taken, InboxError>>) {
     let error = match tokio::time::timeout(CALLER_PATIENCE, stored).await {
-        Ok(Ok(())) => return,
+        Ok(Ok(_)) => return,
         Ok(Err(error)) => chain(&error),
         Err(_) => format!("neither the inbox nor the spool had it within {CALLER_PATIENCE:?}"),
     };

@@ -125,6 +125,13 @@ pub enum Outage {
     Refusing { code: String },
 }
 
+/// Where a delivery is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Inbox,
+    Spool,
+}
+
 /// Neither the inbox nor the spool has the delivery.
 #[derive(Debug, thiserror::Error)]
 pub enum InboxError {
@@ -154,20 +161,23 @@ impl Inbox {
     }
 
     /// Returns when the delivery is durable, or was before.
-    pub async fn accept(&self, delivery: Delivery) -> Result<(), InboxError> {
+    pub async fn accept(&self, delivery: Delivery) -> Result<Taken, InboxError> {
         let delivery = Arc::new(delivery);
         let known = self.outage.borrow().clone();
         let database = match known {
             Some(outage) => outage,
             None => match tokio::time::timeout(DATABASE_PATIENCE, self.insert(&delivery)).await {
-                Ok(Ok(())) => return Ok(()),
+                Ok(Ok(())) => return Ok(Taken::Inbox),
                 Ok(Err(outage)) => outage,
                 Err(_) => Outage::Slow,
             },
         };
         // Its row may come through all the same; it has the same key.
         let kept = tokio::time::timeout(DISK_PATIENCE, self.spool.append(&delivery)).await;
-        kept.unwrap_or(Err(SpoolError::Slow)).map_err(|spool| InboxError::Nowhere { database, spool })
+        match kept.unwrap_or(Err(SpoolError::Slow)) {
+            Ok(()) => Ok(Taken::Spool),
+            Err(spool) => Err(InboxError::Nowhere { database, spool }),
+        }
     }
 
     /// Why everything goes to the spool at the moment, if it does.

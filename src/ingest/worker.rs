@@ -18,12 +18,14 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
+use tracing::Instrument;
 
 use super::report;
 use crate::event_store::{
     CommitError, Committer, Done, DoneStatus, LoadError, NewEvent, StreamState, Unit, load_streams,
 };
 use crate::lease::Epoch;
+use crate::metrics::Ingest;
 use crate::twilio::routing::Routing;
 
 /// Rows in one batch at most.
@@ -50,6 +52,7 @@ pub struct Worker {
     committer: Committer,
     routing: watch::Receiver<Routing>,
     wake: Arc<Notify>,
+    counts: Ingest,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -119,7 +122,12 @@ impl Worker {
         routing: watch::Receiver<Routing>,
         wake: Arc<Notify>,
     ) -> Self {
-        Self { pool, committer, routing, wake }
+        Self { pool, committer, routing, wake, counts: Ingest::default() }
+    }
+
+    /// The same, and counts what comes of the rows.
+    pub fn measured(self, counts: Ingest) -> Self {
+        Self { counts, ..self }
     }
 
     /// Works while `lease` has an epoch, until it is dropped.
@@ -175,6 +183,16 @@ impl Worker {
         .fetch_all(&self.pool)
         .await?;
         let taken = Taken { rows: rows.len(), newest: rows.last().map(|row| row.received_at) };
+        if taken.rows > 0 {
+            let begun = Instant::now();
+            let span = tracing::info_span!("ingest.batch", rows = taken.rows, lease.epoch = epoch);
+            self.decide_rows(epoch, rows).instrument(span).await?;
+            self.counts.batch_seconds.record(begun.elapsed());
+        }
+        Ok(taken)
+    }
+
+    async fn decide_rows(&self, epoch: Epoch, rows: Vec<Waiting>) -> Result<(), WorkError> {
         let (by_call, meaningless) = self.read(epoch, rows);
         let sids: Vec<&str> = by_call.keys().map(CallSid::as_str).collect();
         let mut connection = self.pool.acquire().await?;
@@ -190,16 +208,19 @@ impl Worker {
             let state = streams.as_mut().map(|known| known.remove(sid.as_str()).unwrap_or_default());
             self.decide_call(epoch, sid, reports, state)
         });
-        let dead = async {
-            match meaningless {
-                unit if unit.done.is_empty() => Ok(()),
-                unit => self.committer.commit(unit).await.map_err(WorkError::from),
-            }
-        };
-        let (dead, decided) = futures::join!(dead, join_all(calls));
+        let (dead, decided) = futures::join!(self.put_aside(meaningless), join_all(calls));
         dead?;
-        decided.into_iter().collect::<Result<(), _>>()?;
-        Ok(taken)
+        decided.into_iter().collect()
+    }
+
+    /// Commits the rows that make no command.
+    async fn put_aside(&self, meaningless: Unit) -> Result<(), WorkError> {
+        let refused = meaningless.done.len() as u64;
+        if refused > 0 {
+            self.committer.commit(meaningless).await?;
+            self.counts.refused.increment(refused);
+        }
+        Ok(())
     }
 
     /// Sorts the rows by call. Those that make no command are done already.
@@ -239,8 +260,14 @@ impl Worker {
                     Err(error) => return Err(error),
                 },
             };
-            match self.committer.commit(decide(epoch, &call_sid, state, &reports)).await {
-                Ok(()) => return Ok(()),
+            let (unit, decided) = decide(epoch, &call_sid, state, &reports);
+            match self.committer.commit(unit).await {
+                Ok(()) => {
+                    self.counts.recorded.increment(decided.recorded);
+                    self.counts.already_so.increment(decided.already_so);
+                    self.counts.refused.increment(decided.refused);
+                    return Ok(());
+                }
                 Err(CommitError::Conflict) => {}
                 Err(error) if error.is_about_a_unit() => {
                     return self.put_off(epoch, &call_sid, &reports, chain(&error)).await;
@@ -295,13 +322,33 @@ impl Worker {
         .bind(epoch)
         .fetch_one(&self.pool)
         .await?;
-        if held { Ok(()) } else { Err(CommitError::Fenced.into()) }
+        if !held {
+            return Err(CommitError::Fenced.into());
+        }
+        let given_up = tries.iter().filter(|tries| **tries >= TRIES).count() as u64;
+        self.counts.given_up.increment(given_up);
+        self.counts.put_off.increment(tries.len() as u64 - given_up);
+        Ok(())
     }
 }
 
+/// Rows by what came of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Decided {
+    recorded: u64,
+    already_so: u64,
+    refused: u64,
+}
+
 /// One unit for one call: its rows in the order received, each with what came of it.
-fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState<Call>, reports: &[Reported]) -> Unit {
+fn decide(
+    epoch: Epoch,
+    call_sid: &CallSid,
+    mut state: StreamState<Call>,
+    reports: &[Reported],
+) -> (Unit, Decided) {
     let mut unit = Unit { epoch: Some(epoch), ..Unit::default() };
+    let mut counts = Decided::default();
     for Reported { row, command } in reports {
         match state.aggregate.decide(command.clone()) {
             Ok(events) => {
@@ -311,16 +358,18 @@ fn decide(epoch: Epoch, call_sid: &CallSid, mut state: StreamState<Call>, report
                     "request_id": row.request_id.clone().unwrap_or_default(),
                 });
                 let placed = state.extend(call_sid.as_str(), events, &metadata.to_string());
+                *(if placed.is_empty() { &mut counts.already_so } else { &mut counts.recorded }) += 1;
                 unit.done.push(decided(row.id, call_sid, &placed));
                 unit.events.extend(placed);
             }
             Err(refusal) => {
                 log_refusal(row.id);
+                counts.refused += 1;
                 unit.done.push(refused(row.id, refusal.to_string()));
             }
         }
     }
-    unit
+    (unit, counts)
 }
 
 /// Seed 000's `source` of an event: a webhook, or the job that asked.

@@ -21,7 +21,7 @@ use crate::lease::Epoch;
 use crate::twilio::client::{CallFilter, ClientError, Page, RecordingFilter};
 
 /// How far two clocks are apart that show the same time.
-const CLOCKS_AGREE: Duration = Duration::MINUTE;
+pub(crate) const CLOCKS_AGREE: Duration = Duration::MINUTE;
 /// Resources a page. Twilio gives a thousand at most.
 const PAGE: u16 = 200;
 /// Single calls that may fail before it is Twilio that fails.

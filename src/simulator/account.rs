@@ -12,7 +12,8 @@ use rand::RngExt;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-const FILE_NAME: &str = "simulated-account.json";
+/// In the data folder.
+pub const FILE_NAME: &str = "simulated-account.json";
 const DEFAULT_OWNED_NUMBER: &str = "+16175006181";
 
 /// An account of the simulated Twilio, with what callbook is configured to know as ours.
@@ -67,6 +68,17 @@ impl Account {
             sip_user: sip_user.to_owned(),
             sip_domain: sip_domain.to_owned(),
         })
+    }
+
+    /// Puts an account that was kept elsewhere in the place of the one of this folder, if there is one.
+    pub fn replace(data_dir: &Path, kept: &[u8]) -> Result<(), AccountError> {
+        let path = data_dir.join(FILE_NAME);
+        let stored: Stored = serde_json::from_slice(kept)
+            .map_err(|source| AccountError::Malformed { path: path.clone(), source: Some(source) })?;
+        let draft = path.with_extension(format!("{:016x}.tmp", rand::rng().random::<u64>()));
+        write_draft(&draft, &stored)
+            .and_then(|()| fs::rename(&draft, &path))
+            .map_err(|source| AccountError::Store { path, source })
     }
 
     /// The number that customers see and call.

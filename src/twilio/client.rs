@@ -3,6 +3,7 @@
 //!
 //! What Twilio says is handed on as raw JSON, because it is kept as it came; [`super::resource`] reads it.
 
+mod asked;
 mod create;
 mod error;
 mod list;
@@ -20,6 +21,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use time::OffsetDateTime;
 
+pub use asked::Asked;
 pub use create::{CallWith, NewCall, NewMessage, Sender};
 pub use error::ClientError;
 pub use list::{CallFilter, NextPage, Page, RecordingFilter};
@@ -70,6 +72,11 @@ impl Client {
     /// What time it is by Twilio's clock, to the second; unknown before the first answer.
     pub fn now_there(&self) -> Option<OffsetDateTime> {
         self.transport.now_there()
+    }
+
+    /// What was asked since this was made.
+    pub fn asked(&self) -> Asked {
+        self.transport.asked()
     }
 
     /// Calls by what the filter says, the first page (contract section 4.1). Without `started_from` and

@@ -14,13 +14,13 @@ use crate::support::database::TestDatabase;
 use crate::support::{ACCOUNT_SID, ADMIN_TOKEN, AUTH_TOKEN, CUSTOMER, OURS, Twilio, call_sid};
 
 /// A `callbook` process on its own PostgreSQL.
-struct Process {
+pub struct Process {
     child: Child,
-    url: String,
+    pub url: String,
     log: std::thread::JoinHandle<()>,
 }
 
-fn command(data_dir: &Path) -> Command {
+pub fn command(data_dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_callbook"));
     command
         .env_clear()
@@ -39,7 +39,7 @@ impl Process {
         Self::run(command(data_dir))
     }
 
-    fn run(command: Command) -> Self {
+    pub fn run(command: Command) -> Self {
         Self::until(command, "listens on ")
     }
 
@@ -60,12 +60,12 @@ impl Process {
         Self { child, url, log }
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
-    fn ended(mut self) -> Option<i32> {
+    pub fn ended(mut self) -> Option<i32> {
         let status = self.child.wait().unwrap();
         self.log.join().unwrap();
         status.code()
@@ -83,7 +83,7 @@ impl Process {
     }
 
     /// Waits until the read model has got so far.
-    async fn reached(&self, position: i64) -> i64 {
+    pub async fn reached(&self, position: i64) -> i64 {
         loop {
             // Without its database it has no position.
             match self.get("/api/conversations").await["position"].as_i64() {
@@ -104,7 +104,7 @@ fn processes(data_dir: &Path) -> Vec<String> {
 }
 
 /// A folder that the user PostgreSQL runs as can reach.
-fn data_dir() -> TempDir {
+pub fn data_dir() -> TempDir {
     let folder = TempDir::new().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     folder
@@ -338,4 +338,108 @@ async fn production_names_every_missing_secret() {
     for key in ["DATABASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "WEBHOOK_BASE_URL"] {
         assert!(said.contains(key), "{said} does not name {key}");
     }
+}
+
+#[tokio::test]
+async fn the_doctor_says_how_a_fresh_set_up_stands_and_what_to_do_about_what_is_broken() {
+    let folder = data_dir();
+    let examined = |settings: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = command(folder.path());
+        let output = command.envs(settings.iter().copied()).arg("doctor").args(arguments).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing stands between");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    // Nothing has ever run here.
+    let (code, said) = examined(&[], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in ["ok    settings", "ok    data folder", "ok    database", "warn  migrations", "ok    Twilio"]
+    {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+
+    let server = Process::start(folder.path());
+    server.reached(10).await;
+    let port = server.url.rsplit(':').next().unwrap().to_owned();
+    let (code, said) = examined(&[("PORT", &port)], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    for line in
+        ["runs at", "ok    triggers", "ok    append", "ok    account", "ok    worker", "ok    read model"]
+    {
+        assert!(said.contains(line), "{line} is not in {said}");
+    }
+    let head = server.get("/health").await["projection"]["head"].as_i64().unwrap();
+    server.signal("INT");
+    assert_eq!(server.ended(), Some(0));
+
+    // What was probed was taken back, and what somebody broke is found.
+    let options = callbook::postgres::Options { data_dir: folder.path().to_owned(), durable: true };
+    let cluster = callbook::postgres::Cluster::open(options).await.unwrap();
+    let mut admin = PgConnection::connect_with(&cluster.connect_options("postgres")).await.unwrap();
+    let name: String = sqlx::query_scalar("select datname from pg_database where datname like 'callbook%'")
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    admin.close().await.unwrap();
+    let mut connection = PgConnection::connect_with(&cluster.connect_options(&name)).await.unwrap();
+    let probed: i64 = sqlx::query_scalar("select count(*) from call_events where aggregate_type = 'doctor'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(probed, 0);
+    let last: i64 =
+        sqlx::query_scalar("select max(id) from call_events").fetch_one(&mut connection).await.unwrap();
+    assert!(last >= head);
+    connection.execute("alter table call_events disable trigger call_events_append_only").await.unwrap();
+    connection.close().await.unwrap();
+    cluster.stop().await.unwrap();
+    let (code, said) = examined(&[], &["--json"]);
+    assert_eq!(code, Some(1), "{said}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["state"], "fail");
+    let failed: Vec<&Value> =
+        said["findings"].as_array().unwrap().iter().filter(|finding| finding["state"] == "fail").collect();
+    assert_eq!(failed.len(), 2, "{said}");
+    assert_eq!(failed[0]["about"], "triggers");
+    assert!(failed[0]["to_do"].as_str().unwrap().contains("enable trigger call_events_append_only"));
+    assert_eq!(failed[1]["said"], "The log lets itself be rewritten.");
+    assert_eq!(processes(folder.path()), Vec::<String>::new());
+
+    let (code, said) = examined(&[("PORT", "many")], &[]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("FAIL  settings") && said.contains("PORT is `many`"), "{said}");
+}
+
+#[tokio::test]
+async fn a_backup_of_a_running_callbook_is_restored_into_a_fresh_folder() {
+    let (folder, elsewhere) = (data_dir(), data_dir());
+    let file = elsewhere.path().join("book.backup");
+    let server = Process::start(folder.path());
+    let seen = server.reached(30).await;
+    let run = |data_dir: &Path, arguments: &[&str]| {
+        let output = command(data_dir).args(arguments).arg(&file).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, said, log) = run(folder.path(), &["backup", "--to"]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(said.contains("is the book of AC"), "{said}");
+    let (code, _, log) = run(folder.path(), &["restore", "--force"]);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("a callbook works on this database"), "{log}");
+    let account = server.get("/health").await["account_sid"].clone();
+    server.signal("INT");
+    assert_eq!(server.ended(), Some(0));
+
+    let fresh = data_dir();
+    let (code, said, log) = run(fresh.path(), &["restore"]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(said.contains("live equals rebuilt at position"), "{said}");
+    let again = Process::start(fresh.path());
+    assert_eq!(again.get("/health").await["account_sid"], account, "the simulated account came along");
+    assert!(again.reached(seen).await >= seen);
+    again.signal("INT");
+    assert_eq!(again.ended(), Some(0));
+    let (code, _, log) = run(fresh.path(), &["restore"]);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("there is a book already"), "{log}");
 }

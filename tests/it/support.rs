@@ -131,7 +131,12 @@ impl Callbook {
         Self::on(Arc::clone(&self.database), Arc::clone(&self.data_dir), &[]).await
     }
 
-    async fn on(database: Arc<TestDatabase>, data_dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+    /// What it is on, also after it has stopped.
+    pub fn database(&self) -> Arc<TestDatabase> {
+        Arc::clone(&self.database)
+    }
+
+    pub async fn on(database: Arc<TestDatabase>, data_dir: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
         let (config, credentials, listener) = settle_in(&data_dir, settings).await;
         let pool = installation::connect(database.options(), 10).await.unwrap();
         let app = App::start(&config, credentials, pool.clone(), listener).await.unwrap();

@@ -228,7 +228,7 @@ pub struct Explanation {
     pub position: i64,
 }
 
-/// A request and the events that it made, or an event that no request made.
+/// A request and the events that it made, or an event that no request made that is still kept.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ExplainedStep {
@@ -267,6 +267,10 @@ pub struct ExplainedEvent {
     place: EventPlace,
     #[schema(value_type = Option<Object>)]
     summary: Value,
+    /// The row of the inbox that made it, where that is kept no longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    forgotten_inbox_id: Option<String>,
     /// Why it changed nothing.
     unreadable: Option<UnreadableEvent>,
     changes: Vec<RowChange>,
@@ -297,6 +301,7 @@ impl From<&EventStep> for ExplainedEvent {
         Self {
             place: (&step.event).into(),
             summary: step.event.payload().get("summary").cloned().unwrap_or_default(),
+            forgotten_inbox_id: None,
             unreadable: step.unreadable.as_ref().map(UnreadableEvent::from),
             changes,
         }
@@ -306,7 +311,10 @@ impl From<&EventStep> for ExplainedEvent {
 impl From<&Step> for ExplainedStep {
     fn from(step: &Step) -> Self {
         match step {
-            Step::Recorded(event) => Self::Recorded((&**event).into()),
+            Step::Recorded(step) => Self::Recorded(ExplainedEvent {
+                forgotten_inbox_id: step.event.inbox_id.clone(),
+                ..(&**step).into()
+            }),
             Step::Received(row, events) => Self::Received(ReceivedStep::new(row, events)),
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::Settings;
+use super::asked::{Asked, Counts};
 use super::error::ClientError;
 use super::pace::Pace;
 use crate::outgoing;
@@ -44,6 +45,7 @@ pub(super) struct Transport {
     not_before: watch::Sender<Instant>,
     /// Seconds by which Twilio's clock is ahead of ours; unknown before the first answer.
     ahead: AtomicI64,
+    counts: Counts,
 }
 
 const UNKNOWN: i64 = i64::MIN;
@@ -132,6 +134,7 @@ impl Transport {
             media_under_way: Semaphore::new(settings.at_once.max(1)),
             not_before: watch::Sender::new(Instant::now()),
             ahead: AtomicI64::new(UNKNOWN),
+            counts: Counts::default(),
         })
     }
 
@@ -254,9 +257,15 @@ impl Transport {
             }
         };
         let request = request.basic_auth(&self.username, Some(self.password.expose_secret()));
-        let response = request.send().await.map_err(|error| lost(ask, error))?;
+        let sent = request.send().await;
+        self.counts.count(sent.as_ref().ok().map(Response::status));
+        let response = sent.map_err(|error| lost(ask, error))?;
         self.compare_clocks(response.headers());
         Ok(Begun { response, permit })
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        self.counts.asked()
     }
 
     fn compare_clocks(&self, headers: &HeaderMap) {
