@@ -27,6 +27,7 @@ pub fn command(data_dir: &Path) -> Command {
         .env("PATH", std::env::var_os("PATH").unwrap())
         .env("CALLBOOK_DATA_DIR", data_dir)
         .env("PORT", "0")
+        .env("RATE_LIMIT_PER_SECOND", "0")
         .env("CALLBOOK_ADMIN_TOKEN", ADMIN_TOKEN)
         .env("SIMULATION_CALLS_PER_MINUTE", "600")
         .env("SIMULATION_SPEED", "4");
