@@ -102,12 +102,14 @@ impl Editor {
     {
         let metadata = json!({ "source": "rest", "request_id": edit.request_id, "by": edit.by }).to_string();
         loop {
+            let mut state = self.load::<A>(aggregate_id).await?;
+            // After the load: what was committed under the key since is a conflict, and is found the next time. The
+            // other way round, our own effect could be taken for somebody else's.
             if let Some(request) = &edit.key
                 && let Some(known) = idempotency::find(&self.pool, &request.key).await?
             {
                 return self.repeat(aggregate_id, request, known).await;
             }
-            let mut state = self.load::<A>(aggregate_id).await?;
             let version = state.sequence;
             if let Expected::OneOf(versions) = &edit.expected
                 && !versions.contains(&version)

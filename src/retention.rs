@@ -1,4 +1,5 @@
-//! What has done its work and can be told again is not kept for ever: rows of the inbox that were decided long ago.
+//! What has done its work and can be told again is not kept for ever: rows of the inbox that were decided long ago,
+//! and the keys of requests that nobody repeats any more.
 //! The log is kept for good, and so is what somebody still has to see to (dead letters).
 //!
 //! Of many callbooks on one database, the one that holds the worker lease clears away, a few rows at a time, so that
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config;
+use crate::event_store::idempotency;
 use crate::lease::Epoch;
 
 /// Rows that are looked at in one statement.
@@ -54,11 +56,14 @@ impl Retention {
             let Ok(epoch) = lease.wait_for(Option::is_some).await.map(|epoch| *epoch) else { return };
             let Some(epoch) = epoch else { continue };
             let due = self.clock.now() + EVERY;
-            match self.clear(epoch).await {
+            match self.clear_everything(epoch).await {
                 Ok(0) => {}
                 Ok(gone) => tracing::info!(inbox.gone = gone, "{gone} decided rows of the inbox have gone"),
                 Err(error) => {
-                    tracing::warn!(error = chain(&error), "old rows of the inbox are kept for now");
+                    tracing::warn!(
+                        error = chain(&error),
+                        "old rows of the inbox and old keys are kept for now"
+                    );
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
@@ -70,7 +75,13 @@ impl Retention {
         }
     }
 
-    /// Deletes what may go under this epoch of the lease; says how many rows that were.
+    async fn clear_everything(&self, epoch: Epoch) -> sqlx::Result<i64> {
+        let gone = self.clear(epoch).await?;
+        idempotency::forget(&self.pool, idempotency::KEPT).await?;
+        Ok(gone)
+    }
+
+    /// Deletes rows of the inbox that may go under this epoch of the lease; says how many rows that were.
     pub async fn clear(&self, epoch: Epoch) -> sqlx::Result<i64> {
         let Some(kept_for) = self.settings.inbox else { return Ok(0) };
         let before = self.clock.now() - kept_for;
