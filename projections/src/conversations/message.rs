@@ -33,6 +33,7 @@ pub struct Message {
     pub total_duration: Option<i32>,
     pub talk_time: Option<i32>,
     pub wait_time: Option<i32>,
+    pub line: Option<String>,
     pub price: Option<Decimal>,
     pub price_unit: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
@@ -116,6 +117,7 @@ row!(
         total_duration,
         talk_time,
         wait_time,
+        line,
         price,
         price_unit,
         start_time,
@@ -275,6 +277,7 @@ fn message(family: &Family<'_>, leg: &Leg, role: Role, conversation_id: Option<i
         total_duration: role.total_duration,
         talk_time: role.talk_time,
         wait_time: role.wait_time,
+        line: family.line().filter(|_| role.entry).map(str::to_owned),
         price: leg.price,
         price_unit: leg.price_unit.clone(),
         // What has no start is hidden, and is here in the order in which it was heard of.
