@@ -180,7 +180,7 @@ begin
     -- Everything that statistics count and most of what filters ask, without a look at the wide rows.
     execute format($sql$
         create index idx_messages_calls on %I.messages (start_time desc, id desc)
-            include (conversation_id, direction, display_status, missed, line, talk_time, wait_time)
+            include (conversation_id, direction, display_status, missed, line, recording_sid, talk_time, wait_time)
             where entry and conversation_id is not null$sql$, s);
     execute format($sql$
         create index idx_messages_direction on %I.messages (direction, start_time desc, id desc)
@@ -197,17 +197,15 @@ begin
     execute format($sql$
         create index idx_messages_line on %I.messages (line, start_time desc, id desc)
             where entry and conversation_id is not null$sql$, s);
-    execute format($sql$
-        create index idx_messages_hidden on %I.messages (start_time desc, id desc)
-            where entry and hidden_reason is not null$sql$, s);
     -- Names of callers as the network gave them.
     if trigrams is not null then
         execute format($sql$
             create index idx_messages_caller_name on %I.messages using gin ((metadata ->> 'caller_name') %s)
                 where entry and conversation_id is not null and metadata ->> 'caller_name' is not null$sql$, s, trigrams);
     else
+        -- Read as a whole, it leaves out the calls whose caller has no name.
         execute format($sql$
-            create index idx_messages_caller_name on %I.messages ((metadata ->> 'caller_name'), conversation_id)
+            create index idx_messages_caller_name on %I.messages (conversation_id)
                 where entry and conversation_id is not null and metadata ->> 'caller_name' is not null$sql$, s);
     end if;
 end

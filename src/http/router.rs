@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::webhooks::Service;
 use super::{
     access, calls, contacts, conversations, health, json_body, min_position, openapi, problem, recordings,
-    request_id, security, session, states, stream, sync, tokens, webhooks,
+    request_id, security, session, states, stats, stream, sync, tokens, webhooks,
 };
 use crate::access::Role;
 use crate::app::AppState;
@@ -45,9 +45,11 @@ fn for_viewers() -> Routes {
         .routes(routes!(conversations::messages))
         .routes(routes!(states::one))
         .routes(routes!(contacts::one))
+        .routes(routes!(calls::list::list))
         .routes(routes!(calls::one))
         .routes(routes!(calls::events))
         .routes(routes!(calls::explain))
+        .routes(routes!(stats::stats))
         .routes(routes!(recordings::media))
         .routes(routes!(stream::calls))
         .routes(routes!(stream::stats))
