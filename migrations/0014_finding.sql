@@ -113,6 +113,8 @@ begin
             wait_time integer,
             -- Our number in the call: what was called, or what called. Of entries only.
             line text,
+            -- Who calls, as the network has it. Of entries only.
+            caller_name text,
             price numeric(12, 5),
             price_unit varchar(10),
             start_time timestamptz not null,
@@ -197,16 +199,15 @@ begin
     execute format($sql$
         create index idx_messages_line on %I.messages (line, start_time desc, id desc)
             where entry and conversation_id is not null$sql$, s);
-    -- Names of callers as the network gave them.
+    -- Names of callers as the network gave them: all of them, for what is too short for trigrams or found too often, and
+    -- parts of them.
+    execute format($sql$
+        create index idx_messages_caller_name on %I.messages (caller_name, conversation_id)
+            where entry and conversation_id is not null and caller_name is not null$sql$, s);
     if trigrams is not null then
         execute format($sql$
-            create index idx_messages_caller_name on %I.messages using gin ((metadata ->> 'caller_name') %s)
-                where entry and conversation_id is not null and metadata ->> 'caller_name' is not null$sql$, s, trigrams);
-    else
-        -- Read as a whole, it leaves out the calls whose caller has no name.
-        execute format($sql$
-            create index idx_messages_caller_name on %I.messages (conversation_id)
-                where entry and conversation_id is not null and metadata ->> 'caller_name' is not null$sql$, s);
+            create index idx_messages_caller_words on %I.messages using gin (caller_name %s)
+                where entry and conversation_id is not null and caller_name is not null$sql$, s, trigrams);
     end if;
 end
 $$;
@@ -262,13 +263,13 @@ end
 $$;
 
 -- The generations that are there serve until they are rebuilt, so they get what readers look for. Which line a call
--- was on is known after the rebuild.
+-- was on, and who called as the network has it, is known after the rebuild.
 do $$
 declare
     s text;
 begin
     for s in select 'read_model_g' || generation from read_model_generations loop
-        execute format('alter table %I.messages add column line text', s);
+        execute format('alter table %I.messages add column line text, add column caller_name text', s);
         execute format('drop index if exists %I.idx_messages_start_time', s);
         perform index_found_messages(s);
         perform index_found_threads(s);

@@ -181,7 +181,9 @@ impl Snapshot {
         let filter = Filter { from: Some(span.from), until: Some(span.until), ..filter };
         let scope = self.scope(filter).await?;
         // The calls of a month are sorted in memory, sooner than a program for it would be compiled.
-        sqlx::raw_sql("set local work_mem = '64MB'; set local jit = off").execute(&mut *self.tx).await?;
+        sqlx::query("select set_config('work_mem', '64MB', true), set_config('jit', 'off', true)")
+            .execute(&mut *self.tx)
+            .await?;
         let mut query =
             QueryBuilder::new("select grouping(bucket, direction, line) as beyond, bucket, direction, line,");
         query.push(FIGURES).push(

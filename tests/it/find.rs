@@ -396,6 +396,25 @@ async fn a_caller_cannot_put_a_formula_into_a_spreadsheet() {
     callbook.stop().await;
 }
 
+#[tokio::test]
+async fn a_caller_whose_name_has_no_end_is_found_by_its_beginning() {
+    let callbook = Callbook::start().await;
+    // Nothing that could be packed.
+    let mut name = String::new();
+    for n in 0..3_000_u64 {
+        name.extend(char::from_u32(0x4e00 + (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 51) as u32));
+    }
+    let mut call = incoming(&call_sid(1), CUSTOMER, OURS);
+    call.extend(pairs(&[("CallerName", &name)]));
+    callbook.twilio().send("voice-inbound", &call).await;
+    callbook.settled().await;
+    let beginning: String = name.chars().take(20).collect();
+    let found = callbook.get(&asked("/api/calls", &[("search", beginning)])).await;
+    assert_eq!((&found["total"], &found["calls"][0]["metadata"]["caller_name"]), (&json!(1), &json!(name)));
+    callbook.verify().await;
+    callbook.stop().await;
+}
+
 /// Puts so many calls where the fold would, without telling of each.
 async fn many(pool: &PgPool, count: i32) {
     let columns: Vec<String> = sqlx::query_scalar(

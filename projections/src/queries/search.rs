@@ -82,9 +82,9 @@ impl Search {
         query.push(format!(
             ") union all
              select m.conversation_id from {g}.messages m
-              where m.entry and m.conversation_id is not null and m.metadata ->> 'caller_name' is not null and ("
+              where m.entry and m.conversation_id is not null and m.caller_name is not null and ("
         ));
-        self.push_found(query, "(m.metadata ->> 'caller_name')");
+        self.push_found(query, "m.caller_name");
         query.push(")");
     }
 
