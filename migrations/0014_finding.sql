@@ -65,7 +65,11 @@ begin
             id bigint not null,
             phone_number text not null,
             formatted_number text,
+            -- The name that people gave it, else the number as people read it.
             display_name text,
+            name text,
+            notes text,
+            tags text[] not null,
             metadata jsonb not null,
             created_at timestamptz not null,
             updated_at timestamptz not null
@@ -84,6 +88,10 @@ begin
             total_calls bigint not null,
             total_duration bigint not null,
             last_call_direction varchar(50) not null,
+            -- When the newest inbound call began: what brings an archived thread back.
+            last_inbound_at timestamptz,
+            -- Missed calls that ended after the read marker.
+            unread_count bigint not null,
             metadata jsonb not null,
             created_at timestamptz not null,
             updated_at timestamptz not null
@@ -131,15 +139,40 @@ begin
             updated_at timestamptz not null
         )$sql$, s);
 
+    -- What people have entered about a party and done with its thread, folded from the events of its contact and its
+    -- conversation. It is there whether there is a call or not, and enters the fold at level two.
+    execute format($sql$
+        create table %1$I.entered (
+            conversation_id bigint not null,
+            party_key text not null,
+            party_kind text,
+            party_display text,
+            name text,
+            notes text,
+            tags text[] not null,
+            -- How long the stream is: what an editor's If-Match is compared with.
+            contact_version bigint not null,
+            contact_created_at timestamptz,
+            contact_updated_at timestamptz,
+            -- The start of the newest call that whoever archived the thread had seen.
+            archived_up_to timestamptz,
+            -- The end of the last call that somebody has seen.
+            read_up_to timestamptz,
+            state_version bigint not null,
+            state_updated_at timestamptz
+        )$sql$, s);
+
     -- How many rows a list has in all, kept by the projection.
     execute format('create table %1$I.totals (name text primary key, rows bigint not null)', s);
     execute format($sql$insert into %1$I.totals values ('conversations', 0)$sql$, s);
 
-    -- Calls that are not folded any further, because an event of theirs cannot be; all legs of a family together.
+    -- What is not folded any further, because an event of it cannot be: calls, all legs of a family together, and
+    -- what people entered about a party, by its natural key.
     execute format($sql$
         create table %1$I.quarantine (
-            call_sid varchar(100) primary key,
-            root_call_sid varchar(100) not null,
+            aggregate_type text not null,
+            call_sid text primary key,
+            root_call_sid text not null,
             -- The thread that is stale meanwhile, where there is one.
             conversation_id bigint,
             -- The event that could not be folded, and why.
@@ -191,7 +224,7 @@ begin
         create index idx_messages_status on %I.messages (display_status, start_time desc, id desc)
             where entry and conversation_id is not null$sql$, s);
     execute format($sql$
-        create index idx_messages_missed on %I.messages (start_time desc, id desc)
+        create index idx_messages_missed_calls on %I.messages (start_time desc, id desc)
             where entry and conversation_id is not null and missed$sql$, s);
     execute format($sql$
         create index idx_messages_recorded on %I.messages (start_time desc, id desc)
@@ -239,6 +272,8 @@ begin
     execute format('create index idx_messages_conversation on %I.messages (conversation_id, start_time desc, id desc) where entry', s);
     execute format('create index idx_messages_live on %I.messages (start_time desc, id desc) where entry and live', s);
     execute format('create index idx_messages_unfinished on %I.messages (id) where not is_final', s);
+    -- What is counted anew when the read marker of a thread has moved: the missed calls after it.
+    execute format('create index idx_messages_missed on %I.messages (conversation_id, (coalesce(end_time, start_time))) where entry and missed', s);
     perform index_found_messages(s);
     execute format('analyze %I.messages', s);
 end
@@ -256,9 +291,11 @@ begin
     execute format('create unique index idx_conversations_external on %I.conversations (external_id)', s);
     execute format('create index idx_conversations_contact on %I.conversations (contact_id)', s);
     execute format('create index idx_conversations_last_message on %I.conversations (last_message_at desc, id desc)', s);
+    execute format('alter table %I.entered add primary key (conversation_id)', s);
     perform index_found_threads(s);
     execute format('analyze %I.contacts', s);
     execute format('analyze %I.conversations', s);
+    execute format('analyze %I.entered', s);
 end
 $$;
 

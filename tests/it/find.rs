@@ -434,35 +434,44 @@ async fn many(pool: &PgPool, count: i32) {
     sqlx::query(&query).bind(count).execute(pool).await.unwrap();
 }
 
-#[tokio::test]
-async fn an_export_is_read_in_parts_from_one_snapshot_and_ends_with_its_client() {
-    let callbook = Callbook::start().await;
+/// More calls than sockets hold, so that who does not read gets no more than a part of them.
+async fn more_than_sockets_hold(callbook: &Callbook) {
     callbook.twilio().send("voice-inbound", &incoming(&call_sid(1), CUSTOMER, OURS)).await;
     callbook.settled().await;
     many(&callbook.pool, 60_000).await;
-    // More than sockets hold, so none of these is read to its end; and no more than two have a connection.
-    let mut slow = csv(&callbook, "").await;
-    slow.chunk().await.unwrap().unwrap();
-    let hung_up = csv(&callbook, "").await;
-    let waiting = tokio::spawn({
-        let url = format!("{}/api/calls?direction=inbound", callbook.url);
-        http().get(url).header("accept", "text/csv").send()
-    });
+}
+
+#[tokio::test]
+async fn an_export_is_read_in_parts_from_one_snapshot() {
+    let callbook = Callbook::start().await;
+    more_than_sockets_hold(&callbook).await;
+    let mut export = csv(&callbook, "").await;
+    let mut file = export.chunk().await.unwrap().unwrap().to_vec();
     callbook.twilio().send("voice-inbound", &incoming(&call_sid(2), CUSTOMER, OURS)).await;
     callbook.settled().await;
-    assert_eq!(callbook.get("/api/conversations").await["total"], 1, "others are answered meanwhile");
-    drop(hung_up);
-    let third = waiting.await.unwrap().unwrap().text().await.unwrap();
-    let sids = |file: &str| records(file).into_iter().map(|record| record["sid"].clone()).collect::<Vec<_>>();
-    let third = sids(&third);
-    assert_eq!((third.len(), third.iter().collect::<HashSet<_>>().len()), (60_002, 60_002));
-    let mut rest = Vec::new();
-    while let Some(chunk) = slow.chunk().await.unwrap() {
-        rest.extend(chunk);
+    while let Some(chunk) = export.chunk().await.unwrap() {
+        file.extend(chunk);
     }
-    let last = String::from_utf8_lossy(&rest);
-    assert!(last.contains("CA60000,"), "the last call is in the slow one");
-    assert!(!last.contains(&call_sid(2)), "what came later is not");
+    let records = records(std::str::from_utf8(&file).unwrap());
+    let sids: HashSet<&str> = records.iter().map(|record| &*record["sid"]).collect();
+    assert_eq!((records.len(), sids.len()), (60_001, 60_001), "each once");
+    assert!(sids.contains("CA60000") && !sids.contains(&*call_sid(2)), "and none that came later");
+    callbook.stop().await;
+}
+
+#[tokio::test]
+async fn two_exports_are_sent_at_once_and_one_ends_with_its_client() {
+    let callbook = Callbook::start().await;
+    more_than_sockets_hold(&callbook).await;
+    let hangs_up = csv(&callbook, "").await;
+    let _reads_nothing = csv(&callbook, "").await;
+    let url = format!("{}/api/calls?status=busy", callbook.url);
+    let third = tokio::spawn(http().get(url).header("accept", "text/csv").send());
+    assert_eq!(callbook.get("/api/conversations").await["total"], 1, "others are answered meanwhile");
+    assert!(!third.is_finished(), "a third one waits");
+    drop(hangs_up);
+    let third = third.await.unwrap().unwrap().text().await.unwrap();
+    assert_eq!(records(&third).len(), 0);
     callbook.stop().await;
 }
 

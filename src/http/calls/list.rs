@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use headers::HeaderMapExt;
 use headers_accept::Accept;
 use mediatype::MediaType;
-use mediatype::names::{APPLICATION, CSV, JSON, TEXT};
+use mediatype::names::{APPLICATION, CHARSET, CSV, JSON, TEXT};
+use mediatype::values::UTF_8;
 use projections::queries::{Filter, ListedCall};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -92,8 +93,13 @@ enum Form {
 impl Form {
     /// JSON, unless the caller likes CSV better (RFC 9110, section 12.5.1). A header that cannot be read says nothing.
     fn wanted(headers: &HeaderMap) -> Result<Self, ApiError> {
-        const OFFERED: [MediaType<'static>; 2] =
-            [MediaType::new(APPLICATION, JSON), MediaType::new(TEXT, CSV)];
+        // Who names the only charset that there is means the same.
+        const OFFERED: [MediaType<'static>; 4] = [
+            MediaType::new(APPLICATION, JSON),
+            MediaType::from_parts(APPLICATION, JSON, None, &[(CHARSET, UTF_8)]),
+            MediaType::new(TEXT, CSV),
+            MediaType::from_parts(TEXT, CSV, None, &[(CHARSET, UTF_8)]),
+        ];
         let Ok(Some(accept)) = headers.typed_try_get::<Accept>() else { return Ok(Self::Json) };
         if accept.media_types().next().is_none() {
             return Ok(Self::Json);
@@ -128,6 +134,7 @@ mod tests {
             (vec!["text/csv"], Form::Csv),
             (vec!["TEXT/CSV"], Form::Csv),
             (vec!["text/csv; charset=utf-8"], Form::Csv),
+            (vec!["application/json; charset=UTF-8, text/csv;q=0.9"], Form::Json),
             (vec!["text/*"], Form::Csv),
             (vec!["text/csv;q=0.5, application/json"], Form::Json),
             (vec!["text/csv;q=0.9, application/json;q=0.8"], Form::Csv),
