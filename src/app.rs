@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::door::{Door, DoorState};
 use crate::engine::Engine;
+use crate::http::calls::csv::Downloads;
 use crate::http::router::router;
 use crate::http::stream::Broadcaster;
 use crate::ingest::inbox::Writer;
@@ -43,6 +44,7 @@ pub struct AppState {
     pub editor: Editor,
     pub broadcaster: Broadcaster,
     pub access: Access,
+    pub downloads: Downloads,
     /// Nothing where there is no Twilio to ask.
     pub reconciler: Option<Reconciler>,
     /// The same.
@@ -206,6 +208,7 @@ impl App {
             editor: Editor::new(engine.pool.clone(), engine.committer.clone()),
             broadcaster,
             access,
+            downloads: Downloads::default(),
             reconciler: engine.reconciler.clone(),
             recordings,
         };

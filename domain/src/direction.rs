@@ -64,6 +64,13 @@ pub enum Direction {
 }
 
 impl Direction {
+    pub const ALL: [Self; 4] = [Self::Inbound, Self::Outbound, Self::Internal, Self::External];
+
+    /// As it is written in an event, or nothing if there is no such direction.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|direction| direction.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inbound => "inbound",

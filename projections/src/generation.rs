@@ -9,7 +9,7 @@ use crate::begin::{READING, begin};
 
 /// Changes whenever the fold would make other rows of the same events. A runner whose version differs from
 /// the tables' does not write to them.
-pub const FOLD_VERSION: i32 = 6;
+pub const FOLD_VERSION: i32 = 7;
 
 /// Names the schema that holds one build. Displayed, it is the schema's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 //!   it is behind; what cannot be folded is set aside in [`quarantine`].
 //! - [`unsettled`] and [`scorecard`] are what reconcile asks: of which calls more is expected, and how well webhooks
 //!   tell of calls.
+//! - [`stats`] is what calls came to, by hour and day, by line and direction.
 //! - [`rebuild`] builds the next generation beside the current one.
 
 pub mod begin;
@@ -28,6 +29,7 @@ pub mod queries;
 pub mod rebuild;
 pub mod runner;
 pub mod scorecard;
+pub mod stats;
 pub mod unsettled;
 
 /// An error with its causes, as a log line has it: some formatters print only the outermost.

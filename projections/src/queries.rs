@@ -1,7 +1,12 @@
 //! What REST asks of the conversations read model.
 //!
 //! Every query goes through one [`Snapshot`], so that an answer is of one generation and one position. Lists
-//! are by cursor, whose cost does not grow with depth, or by offset; no list counts its rows.
+//! are by cursor, whose cost does not grow with depth, or by offset. No list counts its rows unless a filter makes it.
+
+mod calls;
+mod filter;
+mod listed;
+mod search;
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,11 +14,17 @@ use domain::call::facts::Recording;
 use domain::sid::RecordingSid;
 use sqlx::types::Json;
 use sqlx::types::time::OffsetDateTime;
+use sqlx::{Postgres, QueryBuilder};
 
 use crate::conversations::family::topmost;
 use crate::conversations::rows::Row;
 use crate::conversations::{Contact, Conversation, Leg, Message, load_families};
 use crate::generation::Snapshot;
+
+pub use calls::ListedCall;
+pub use filter::{Filter, Scope};
+pub use listed::Threads;
+pub use search::{Search, SearchError};
 
 /// Which part of a list is wanted. Lists are newest first, ties by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +45,18 @@ impl Window {
     pub fn limit(&self) -> i64 {
         match self {
             Self::Offset { limit, .. } | Self::After { limit, .. } => *limit,
+        }
+    }
+
+    /// Ends a query: what comes after its conditions.
+    fn push(&self, query: &mut QueryBuilder<'_, Postgres>, at: &str, id: &str) {
+        if let Self::After { at: after, id: last, .. } = *self {
+            query.push(format!(" and ({at}, {id}) < (")).push_bind(after);
+            query.push(", ").push_bind(last).push(")");
+        }
+        query.push(format!(" order by {at} desc, {id} desc limit ")).push_bind(self.limit());
+        if let Self::Offset { offset, .. } = *self {
+            query.push(" offset ").push_bind(offset);
         }
     }
 }
@@ -110,35 +133,6 @@ impl Snapshot {
         Ok(found.into_iter().map(|Json(recording)| recording).max())
     }
 
-    /// How many conversations there are; a counter, not a count.
-    pub async fn total_conversations(&mut self) -> sqlx::Result<i64> {
-        let query = format!("select rows from {}.totals where name = 'conversations'", self.generation);
-        sqlx::query_scalar(&query).fetch_one(&mut *self.tx).await
-    }
-
-    /// Conversations, the one with the newest call first.
-    pub async fn conversations(&mut self, window: Window) -> sqlx::Result<Vec<Thread>> {
-        let (g, columns) = (self.generation, conversation_columns());
-        let rows: Vec<Conversation> = match window {
-            Window::Offset { offset, limit } => {
-                let query = format!(
-                    "select {columns} from {g}.conversations c
-                      order by c.last_message_at desc, c.id desc limit $1 offset $2"
-                );
-                sqlx::query_as(&query).bind(limit).bind(offset).fetch_all(&mut *self.tx).await?
-            }
-            Window::After { at, id, limit } => {
-                let query = format!(
-                    "select {columns} from {g}.conversations c
-                      where (c.last_message_at, c.id) < ($1, $2)
-                      order by c.last_message_at desc, c.id desc limit $3"
-                );
-                sqlx::query_as(&query).bind(at).bind(id).bind(limit).fetch_all(&mut *self.tx).await?
-            }
-        };
-        self.threads(rows).await
-    }
-
     pub async fn conversation(&mut self, id: i64) -> sqlx::Result<Option<Thread>> {
         let query = format!(
             "select {} from {}.conversations c where c.id = $1",
@@ -151,36 +145,14 @@ impl Snapshot {
 
     /// The calls of a conversation, newest first, each with its legs.
     pub async fn thread(&mut self, conversation: i64, window: Window) -> sqlx::Result<Vec<Entry>> {
-        let (g, columns) = (self.generation, message_columns());
-        let entries: Vec<Message> = match window {
-            Window::Offset { offset, limit } => {
-                let query = format!(
-                    "select {columns} from {g}.messages m
-                      where m.conversation_id = $1 and m.entry
-                      order by m.start_time desc, m.id desc limit $2 offset $3"
-                );
-                sqlx::query_as(&query)
-                    .bind(conversation)
-                    .bind(limit)
-                    .bind(offset)
-                    .fetch_all(&mut *self.tx)
-                    .await?
-            }
-            Window::After { at, id, limit } => {
-                let query = format!(
-                    "select {columns} from {g}.messages m
-                      where m.conversation_id = $1 and m.entry and (m.start_time, m.id) < ($2, $3)
-                      order by m.start_time desc, m.id desc limit $4"
-                );
-                sqlx::query_as(&query)
-                    .bind(conversation)
-                    .bind(at)
-                    .bind(id)
-                    .bind(limit)
-                    .fetch_all(&mut *self.tx)
-                    .await?
-            }
-        };
+        let mut query = QueryBuilder::new(format!(
+            "select {} from {}.messages m where m.entry and m.conversation_id = ",
+            message_columns(),
+            self.generation
+        ));
+        query.push_bind(conversation);
+        window.push(&mut query, "m.start_time", "m.id");
+        let entries: Vec<Message> = query.build_query_as().fetch_all(&mut *self.tx).await?;
         self.entries(entries).await
     }
 

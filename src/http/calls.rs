@@ -3,6 +3,8 @@
 //! Any leg of a family leads to the whole family; the answers say which SID is the root.
 
 pub mod answer;
+pub mod csv;
+pub mod list;
 
 use axum::Json;
 use axum::extract::State;

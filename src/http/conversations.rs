@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use projections::generation::Snapshot;
-use projections::queries::{Entry, Thread, Window};
+use projections::queries::{Entry, Thread, Threads, Window};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 
 use super::as_of::{AsOf, AsOfParam};
 use super::calls::answer::UnreadableEvent;
+use super::filter::{self, CallParams, TimeParams};
 use super::page::{self, Cursor, Id, ListQuery};
 use super::problem::{ApiError, Problem};
 use crate::app::AppState;
@@ -57,22 +58,24 @@ pub struct Past {
     unreadable: Vec<UnreadableEvent>,
 }
 
-/// Conversations, the one with the newest call first.
+/// Conversations, the one with the newest call first. With filters, those that have a call of which all of them are
+/// true; they stand where their newest call puts them, whichever call that is.
 #[utoipa::path(
     get, path = "/api/conversations", tag = "conversations",
-    params(page::PageParams),
+    params(CallParams, TimeParams, page::PageParams),
     responses((status = 200, body = Conversations))
 )]
 pub async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<Conversations>, ApiError> {
     let query = ListQuery::from_uri(&uri, page::DEFAULT_LIMIT)?;
+    let filter = filter::from_uri(&uri)?;
     let mut snapshot = open(&state).await?;
     let (window, limit) = one_more(&query.window);
-    let threads = snapshot.conversations(window).await.map_err(unreadable)?;
+    let scope = snapshot.scope(filter).await.map_err(unreadable)?;
+    let Threads { total, threads } = snapshot.conversations(&scope, window).await.map_err(unreadable)?;
     let (threads, next) = page_of(threads, limit, |thread| Cursor {
         at: thread.conversation.last_message_at,
         id: thread.conversation.id,
     });
-    let total = snapshot.total_conversations().await.map_err(unreadable)?;
     Ok(Json(Conversations {
         conversations: threads.iter().map(ListedConversation::from).collect(),
         page: page::Answered::new(&query.window, total, next, snapshot.position()),
@@ -185,7 +188,7 @@ pub async fn messages(
     }))
 }
 
-fn place(entry: &Entry) -> Cursor {
+pub(super) fn place(entry: &Entry) -> Cursor {
     Cursor { at: entry.message.start_time, id: entry.message.id }
 }
 
@@ -208,7 +211,7 @@ pub(super) fn unreadable(error: sqlx::Error) -> ApiError {
 }
 
 /// The same window with room for one more row, which tells whether there is a next page.
-fn one_more(window: &page::Window) -> (Window, usize) {
+pub(super) fn one_more(window: &page::Window) -> (Window, usize) {
     let wanted = match window {
         page::Window::Offset { offset, limit, .. } => Window::Offset { offset: *offset, limit: limit + 1 },
         page::Window::After { cursor, limit } => {
@@ -219,7 +222,11 @@ fn one_more(window: &page::Window) -> (Window, usize) {
 }
 
 /// Cuts off the one row more, and says where the next page begins if it was there.
-fn page_of<T>(mut rows: Vec<T>, limit: usize, cursor: impl Fn(&T) -> Cursor) -> (Vec<T>, Option<Cursor>) {
+pub(super) fn page_of<T>(
+    mut rows: Vec<T>,
+    limit: usize,
+    cursor: impl Fn(&T) -> Cursor,
+) -> (Vec<T>, Option<Cursor>) {
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(cursor);

@@ -271,12 +271,45 @@ pub(super) fn whole_number(
     number(text).filter(|number| allowed.contains(number)).ok_or_else(|| bad(text, expected))
 }
 
+/// The query parameters as text. Those that nobody asks for are ignored.
+#[derive(Debug)]
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Bytes that are not UTF-8 come out as U+FFFD.
+    pub fn read(uri: &Uri) -> Result<Self, ApiError> {
+        let Query(pairs) = Query::try_from_uri(uri).map_err(ApiError::internal)?;
+        Ok(Self(pairs))
+    }
+
+    /// A parameter that is given at most once.
+    pub fn get(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
+        let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+        let value = values.next();
+        match values.next() {
+            None => Ok(value),
+            Some(again) => Err(bad(name, again, "given once")),
+        }
+    }
+
+    /// The same, read; `expected` says what can be.
+    pub fn parsed<T>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, ApiError> {
+        let Some(text) = self.get(name)? else { return Ok(None) };
+        parse(text).map(Some).ok_or_else(|| bad(name, text, expected))
+    }
+}
+
 /// Digits only: `i64::from_str` takes a plus sign as well.
 fn number(text: &str) -> Option<i64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-fn bad(name: &'static str, value: &str, expected: &'static str) -> ApiError {
+pub(super) fn bad(name: &'static str, value: &str, expected: &'static str) -> ApiError {
     ApiError::BadParameter { name, value: value.to_owned(), expected }
 }
 

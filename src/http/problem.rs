@@ -80,6 +80,9 @@ pub enum ApiError {
     UnknownToken { name: String },
     #[error("{reason}")]
     TokenNameTaken { reason: String },
+    /// `offered` is a list of media types.
+    #[error("the Accept header takes nothing that there is, which is {offered}")]
+    NotAcceptable { offered: &'static str },
     #[error("the body is larger than {limit} bytes")]
     PayloadTooLarge { limit: usize },
     /// `reason` completes "the body is not a form that can be read: …".
@@ -222,6 +225,7 @@ impl ApiError {
                 (StatusCode::NOT_FOUND, "unknown-token", Some("There is no such token"))
             }
             Self::TokenNameTaken { .. } => (StatusCode::CONFLICT, "name-taken", Some("The name is taken")),
+            Self::NotAcceptable { .. } => (StatusCode::NOT_ACCEPTABLE, "not-acceptable", None),
             Self::PayloadTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", None),
             Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "forbidden", None),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, "not-found", None),

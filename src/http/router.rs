@@ -18,7 +18,7 @@ use super::limits::Limits;
 use super::webhooks::Service;
 use super::{
     access, calls, contacts, conversations, health, json_body, limits, metrics, min_position, openapi,
-    problem, recordings, request_id, security, session, states, stream, sync, tokens, webhooks,
+    problem, recordings, request_id, security, session, states, stats, stream, sync, tokens, webhooks,
 };
 use crate::access::Role;
 use crate::app::AppState;
@@ -47,9 +47,11 @@ fn for_viewers() -> Routes {
         .routes(routes!(conversations::messages))
         .routes(routes!(states::one))
         .routes(routes!(contacts::one))
+        .routes(routes!(calls::list::list))
         .routes(routes!(calls::one))
         .routes(routes!(calls::events))
         .routes(routes!(calls::explain))
+        .routes(routes!(stats::stats))
         .routes(routes!(recordings::media))
         .routes(routes!(stream::calls))
         .routes(routes!(stream::stats))

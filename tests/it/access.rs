@@ -43,7 +43,7 @@ async fn code(response: Response) -> (u16, String) {
 }
 
 /// Everything in the API, by the least role that may call it.
-const ROUTES: [(&str, &str, Option<Role>); 29] = [
+const ROUTES: [(&str, &str, Option<Role>); 31] = [
     ("GET", "/health", None),
     ("GET", "/livez", None),
     ("GET", "/readyz", None),
@@ -57,10 +57,12 @@ const ROUTES: [(&str, &str, Option<Role>); 29] = [
     ("GET", "/api/conversations/{id}/messages", Some(Role::Viewer)),
     ("GET", "/api/conversations/{id}/state", Some(Role::Viewer)),
     ("GET", "/api/contacts/{id}", Some(Role::Viewer)),
+    ("GET", "/api/calls", Some(Role::Viewer)),
     ("GET", "/api/calls/{sid}", Some(Role::Viewer)),
     ("GET", "/api/calls/{sid}/events", Some(Role::Viewer)),
     ("GET", "/api/calls/{sid}/explain", Some(Role::Viewer)),
     ("GET", "/api/recordings/{sid}/media", Some(Role::Viewer)),
+    ("GET", "/api/stats", Some(Role::Viewer)),
     ("GET", "/api/sync/scorecard", Some(Role::Viewer)),
     ("GET", "/events/calls", Some(Role::Viewer)),
     ("GET", "/events/stats", Some(Role::Viewer)),

@@ -84,6 +84,17 @@ impl<'a> Family<'a> {
         self.children.iter().filter(known).min_by_key(|leg| (leg.started_at, &leg.call_sid)).copied()
     }
 
+    /// Our number in the call: the one that was called, or that called. A softphone has none, so there it is the number
+    /// by which its first child went out.
+    pub fn line(&self) -> Option<&'a str> {
+        let party = self.placed_by()?.party_key.as_deref();
+        let line_of = |leg: &'a Leg| leg.numbers_on_our_side().find(|number| Some(*number) != party);
+        self.root.and_then(line_of).or_else(|| {
+            let lines = self.children.iter().filter_map(|leg| Some((leg, line_of(leg)?)));
+            lines.min_by_key(|(leg, _)| (leg.started_at, &leg.call_sid)).map(|(_, line)| line)
+        })
+    }
+
     /// Why the family is in no thread although its root is known.
     pub fn hidden_reason(&self) -> Option<&'static str> {
         let root = self.root?;

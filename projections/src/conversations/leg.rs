@@ -236,6 +236,15 @@ impl Leg {
         self.direction.as_deref() == Some(direction.as_str())
     }
 
+    /// The numbers at the ends of this leg that are not the caller's of an inbound or the callee's of an outbound call.
+    pub(super) fn numbers_on_our_side(&self) -> impl Iterator<Item = &str> {
+        let from =
+            self.from_number.as_deref().filter(|_| !self.from_malformed && !self.is(Direction::Inbound));
+        let to = self.to_number.as_deref().filter(|_| !self.to_malformed && !self.is(Direction::Outbound));
+        // Whatever else a field holds, only a number begins like one.
+        from.into_iter().chain(to).filter(|number| number.starts_with('+'))
+    }
+
     /// The newest recording of this leg that can be played.
     pub(super) fn playable(&self) -> Option<&RecordingSid> {
         self.recordings

@@ -33,6 +33,8 @@ pub struct Message {
     pub total_duration: Option<i32>,
     pub talk_time: Option<i32>,
     pub wait_time: Option<i32>,
+    pub line: Option<String>,
+    pub caller_name: Option<String>,
     pub price: Option<Decimal>,
     pub price_unit: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
@@ -116,6 +118,8 @@ row!(
         total_duration,
         talk_time,
         wait_time,
+        line,
+        caller_name,
         price,
         price_unit,
         start_time,
@@ -132,6 +136,12 @@ row!(
         updated_at,
     ]
 );
+
+/// The part of a name that is searched; the whole one is in `metadata`. An index takes no more than 2,704 bytes, and what
+/// networks send has no limit.
+fn sought(name: &str) -> String {
+    name.chars().take(200).collect()
+}
 
 /// What a family makes of one of its legs, where it differs between root, child and orphan.
 struct Role {
@@ -275,6 +285,8 @@ fn message(family: &Family<'_>, leg: &Leg, role: Role, conversation_id: Option<i
         total_duration: role.total_duration,
         talk_time: role.talk_time,
         wait_time: role.wait_time,
+        caller_name: leg.caller_name.as_deref().filter(|_| role.entry).map(sought),
+        line: family.line().filter(|_| role.entry).map(str::to_owned),
         price: leg.price,
         price_unit: leg.price_unit.clone(),
         // What has no start is hidden, and is here in the order in which it was heard of.

@@ -188,6 +188,9 @@ pub struct MessageLeg {
     missed: bool,
     /// It has not ended.
     live: bool,
+    /// Our number in the call; null for legs, and where there is none.
+    #[schema(example = "+16175006181")]
+    line: Option<String>,
     call: CallOfMessage,
     metadata: MessageMetadata,
 }
@@ -236,6 +239,7 @@ impl From<&conversations::Message> for MessageLeg {
             duration: row.duration,
             missed: row.missed,
             live: row.live,
+            line: row.line.clone(),
             call: CallOfMessage {
                 sid: row.twilio_sid.clone(),
                 from: row.from_number.clone(),

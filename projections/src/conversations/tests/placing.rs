@@ -124,3 +124,35 @@ fn a_reclassified_call_moves_to_the_thread_where_it_belongs() {
     assert_eq!(story.entry().conversation_id, Some(ids().conversation(CUSTOMER)));
     assert_eq!(story.entry().direction, "inbound");
 }
+
+#[test]
+fn the_line_is_our_number_in_the_call() {
+    let line = |story: Story| story.entry().line;
+    let ours = Some(OURS.to_owned());
+    let called = Story::default().announced(ROOT).status(CHILD, Ringing, 2);
+    assert_eq!(called.message(1).line, None, "a leg has none");
+    assert_eq!(line(called), ours);
+    assert_eq!(line(Story::default().announced(L(0, None, API_CALLS))), ours);
+    assert_eq!(line(Story::default().announced(L(0, None, ("anonymous", OURS, "inbound")))), ours);
+    for (way, what) in [
+        ((CUSTOMER, DISPATCHER, "inbound"), "a call to our SIP domain"),
+        ((CUSTOMER, "+12", "inbound"), "a number that is none"),
+        (DISPATCHER_CALLS, "nothing was dialled yet"),
+    ] {
+        assert_eq!(line(Story::default().announced(L(0, None, way))), None, "{what}");
+    }
+}
+
+#[test]
+fn a_softphones_line_is_the_number_by_which_it_first_went_out() {
+    let other = ("+16175006182", CUSTOMER, "outbound-dial");
+    for root in [L(0, None, SOFTPHONE_CALLS), L(0, None, DISPATCHER_CALLS)] {
+        let story = Story::default()
+            .announced(root)
+            .status(L(2, Some(0), RINGS_CUSTOMER), Ringing, 2)
+            .status(L(1, Some(0), other), Ringing, 9);
+        for story in story.orders() {
+            assert_eq!(story.entry().line.as_deref(), Some(OURS), "{story:?}");
+        }
+    }
+}
