@@ -24,6 +24,7 @@ mod limits;
 mod loading;
 mod log;
 mod metrics;
+mod operations;
 mod order;
 mod people;
 mod quarantine;
