@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use domain::direction::Lines;
 use domain::phone::PhoneNumber;
+use projections::conversations::Fold;
 use projections::ids::IdKey;
 use projections::runner::{Progress, Runner};
 use secrecy::SecretString;
@@ -28,10 +29,12 @@ use crate::installation::{self, InstallationError, Owner};
 use crate::lease::Lease;
 use crate::people::Editor;
 use crate::postgres;
+use crate::rebuilds::Rebuilds;
 use crate::reconcile::{self, Reconciler};
 use crate::recordings::Recordings;
 use crate::twilio::client::{self, Client, ClientError};
 use crate::twilio::routing::Routing;
+use crate::wakeup::Wakeup;
 
 /// What every handler may use. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -49,6 +52,8 @@ pub struct AppState {
     pub reconciler: Option<Reconciler>,
     /// The same.
     pub recordings: Option<Recordings>,
+    pub rebuilds: Rebuilds,
+    pub wakeup: Arc<Wakeup>,
 }
 
 /// Whose webhooks are taken, and with which key they are signed.
@@ -147,6 +152,8 @@ pub struct Book {
     pub(crate) runner: Runner,
     /// Our numbers, as Twilio told them the last time.
     learnt: Vec<PhoneNumber>,
+    /// Which life of the log this is.
+    incarnation: String,
 }
 
 impl Book {
@@ -154,7 +161,8 @@ impl Book {
         let ids = installation::prepare(&pool, owner).await?;
         let runner = Runner::init(pool.clone(), &ids).await?;
         let learnt = reconcile::owned_numbers(&pool).await?;
-        Ok(Self { pool, ids, runner, learnt })
+        let incarnation = installation::incarnation(&pool).await?;
+        Ok(Self { pool, ids, runner, learnt, incarnation })
     }
 
     /// Before anything is judged: where nobody configured our numbers, they are those of the last time.
@@ -185,6 +193,7 @@ impl App {
     pub fn behind(door: Door, writer: Writer, mut book: Book, access: Access, rest: Option<Rest>) -> Self {
         let routing = door.state.routing.clone();
         book.remind(&routing);
+        let incarnation = book.incarnation.clone();
         book.runner = book.runner.keeping(door.retention.previous_generation);
         let clock = rest.as_ref().map_or(Clock::System, |rest| rest.reconcile.clock.clone());
         let (reconcile, recordings) = rest.map(|rest| (rest.reconcile, rest.recordings)).unzip();
@@ -192,7 +201,8 @@ impl App {
         engine.reconcile(routing);
         engine.clear_away(clock, door.retention);
         let (pool, progress) = (engine.pool.clone(), engine.progress.clone());
-        let broadcaster = Broadcaster::start(pool.clone(), progress.clone(), door.stopping.clone());
+        let broadcaster =
+            Broadcaster::start(pool.clone(), &incarnation, progress.clone(), door.stopping.clone());
         let options = (*pool.connect_options()).clone();
         let stored = Arc::clone(&engine.wakeup);
         engine.tasks.spawn(async move {
@@ -211,6 +221,8 @@ impl App {
             downloads: Downloads::default(),
             reconciler: engine.reconciler.clone(),
             recordings,
+            rebuilds: Rebuilds::new(engine.pool.clone(), Fold::from(&engine.ids)),
+            wakeup: Arc::clone(&engine.wakeup),
         };
         door.lead_to(router(state.clone()));
         Self { state, address: door.address, door, engine }
@@ -236,7 +248,8 @@ impl App {
     /// Takes no further request, lets those at hand finish, and stops. What waits in the inbox or in the spool is
     /// decided after the next start.
     pub async fn stop(mut self) {
-        self.door.stop().await;
+        // Side by side: whoever watches a rebuild is told that it ends.
+        tokio::join!(self.door.stop(), self.state.rebuilds.stop());
         self.engine.stop().await;
         self.door.close().await;
     }

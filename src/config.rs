@@ -27,6 +27,8 @@ pub struct Config {
     pub mode: Mode,
     /// Port 0 takes any free one.
     pub bind: SocketAddr,
+    /// How long a client may take nothing of what it asked for.
+    pub client_patience: Duration,
     pub log_format: LogFormat,
     pub admin_token: Option<SecretString>,
     pub database: Database,
@@ -205,6 +207,12 @@ impl Config {
                 )?,
                 parse::number("PORT", &settings.port, 0..=65_535, "a port number from 0 to 65535")?,
             ),
+            client_patience: Duration::from_secs(parse::number(
+                "CLIENT_PATIENCE_SECONDS",
+                &settings.client_patience_seconds,
+                1..=3_600,
+                "a whole number of seconds from 1 to 3600",
+            )?),
             log_format: parse::choice(
                 "LOG_FORMAT",
                 &settings.log_format,

@@ -3,11 +3,13 @@
 //! It opens first and closes last. Until the book behind it is open, webhooks are answered and wait in the spool,
 //! `/health` says so, and everything else is told to come back.
 
+mod connection;
 mod listener;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::postgres;
 use crate::twilio::routing::Routing;
 use crate::twilio::twiml::Callbacks;
+use connection::Taking;
 
 /// How long requests at hand may take once callbook is stopping.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
@@ -56,6 +59,8 @@ pub struct DoorState {
     pub simulated: bool,
     pub metrics: Metrics,
     pub limits: Limits,
+    /// How many connections were ended because their client took nothing of what it asked for.
+    pub stalled: Arc<AtomicU64>,
 }
 
 /// An open socket, and who answers at it.
@@ -99,14 +104,17 @@ impl Door {
             simulated: credentials.owner.simulated,
             metrics: Metrics::new(),
             limits: Limits::new(&config.limits),
+            stalled: Arc::default(),
         };
         let stopping = CancellationToken::new();
+        let taking = Taking { patience: config.client_patience, stalled: Arc::clone(&state.stalled) };
         let book = Arc::new(OnceLock::new());
         let server = tokio::spawn(serve(
             listener,
             router::without_book(state.clone()),
             Arc::clone(&book),
             stopping.clone(),
+            taking,
         ));
         Ok((Self { state, address, stopping, retention: config.retention, book, server }, writer))
     }
@@ -141,13 +149,14 @@ async fn serve(
     without_book: Router,
     book: Arc<OnceLock<Router>>,
     stop: CancellationToken,
+    taking: Taking,
 ) {
     let answer = async move |request: Request| {
         let routes = book.get().unwrap_or(&without_book).clone();
         routes.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {})
     };
     let service = Router::new().fallback(answer);
-    listener::serve(listener, service, stop, listener::PATIENCE).await;
+    listener::serve(listener, service, stop, listener::PATIENCE, taking).await;
 }
 
 /// `spool` in the data folder, unless it is to be elsewhere.

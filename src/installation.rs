@@ -157,6 +157,11 @@ pub async fn check(connection: &mut PgConnection, ours: &Owner) -> Result<(), In
     if theirs == *ours { Ok(()) } else { Err(InstallationError::OtherAccount { theirs, ours: ours.clone() }) }
 }
 
+/// Which life of the log this is: restored from a backup, it has another one.
+pub async fn incarnation(pool: &PgPool) -> sqlx::Result<String> {
+    sqlx::query_scalar("select incarnation from installation").fetch_one(pool).await
+}
+
 async fn open(pool: &PgPool, ours: &Owner) -> Result<IdKey, InstallationError> {
     let (account_sid, simulated, key): (String, bool, Vec<u8>) =
         sqlx::query_as("select account_sid, simulated, id_key from installation").fetch_one(pool).await?;

@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod outgoing;
 pub mod people;
 pub mod postgres;
+pub mod rebuilds;
 pub mod reclassify;
 pub mod reconcile;
 pub mod recordings;

@@ -5,6 +5,7 @@
 //! the way of a webhook. A reading that says nothing new is a row that is there already, so a job may run again, be
 //! killed, or run beside another: nothing is appended twice.
 
+mod desk;
 mod exclusive;
 mod job;
 mod list;
@@ -27,6 +28,8 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use tracing::Instrument;
 
+pub use self::desk::Standing;
+use self::exclusive::Exclusive;
 pub use self::exclusive::Running;
 pub use self::job::Job;
 pub use self::numbers::remembered as owned_numbers;
@@ -175,9 +178,19 @@ impl Reconciler {
     ) -> Result<Outcome, SyncError> {
         let exclusive = exclusive::take(&self.pool, job.name()).await.map_err(ReconcileError::from)?;
         let exclusive = exclusive.map_err(SyncError::Running)?;
+        Ok(self.perform_under(exclusive, job, epoch, tell).await?)
+    }
+
+    async fn perform_under(
+        &self,
+        exclusive: Exclusive,
+        job: Job,
+        epoch: Option<Epoch>,
+        tell: impl Fn(&Outcome),
+    ) -> Result<Outcome, ReconcileError> {
         let result = self.perform(job, epoch, tell).await;
         exclusive.release().await;
-        Ok(result?)
+        result
     }
 
     /// Does a job once, and keeps what came of it in `sync_state`.
@@ -187,13 +200,14 @@ impl Reconciler {
         epoch: Option<Epoch>,
         tell: impl Fn(&Outcome),
     ) -> Result<Outcome, ReconcileError> {
+        state::began(&self.pool, job.name(), epoch, self.clock.now()).await?;
         let begun = Instant::now();
         let span = tracing::info_span!("reconcile.run", sync.job = job.name());
         let result = run::run(self, job, epoch, &tell).instrument(span).await;
         self.runs.ended(job.name(), result.is_ok(), begun.elapsed());
         match &result {
             Ok((outcome, cursor)) => {
-                state::succeeded(&self.pool, job.name(), cursor, self.clock.now()).await?;
+                state::succeeded(&self.pool, job.name(), cursor, Some(outcome), self.clock.now()).await?;
                 let Outcome { total, synced, updated, .. } = outcome;
                 // Twilio is asked every minute, and mostly has nothing to tell.
                 if synced + updated > 0 {

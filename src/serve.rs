@@ -192,6 +192,7 @@ fn database_name(owner: &Owner) -> String {
 /// Serves until a signal asks it to stop.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut stop = pin!(asked_to_stop()?);
+    allow_many_clients();
     // The socket first: a port that is taken is known before a database is started.
     let listener = bind(config.bind).await?;
     let home = Home::open(&config)?;
@@ -308,6 +309,16 @@ async fn run(
     }
     let closed = store.close().await;
     result.and(closed)
+}
+
+/// Each client of the live stream is an open file, and what a process may open unless it asks is often 1,024.
+fn allow_many_clients() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -19,6 +19,7 @@ mod pages;
 mod peers;
 mod rebuild;
 mod server;
+mod stream;
 mod swap;
 mod table;
 mod units;
@@ -57,6 +58,12 @@ struct Options {
     database: Option<String>,
     #[arg(long, hide = true)]
     twilio: Option<String>,
+    /// Serves on this database, in a process of its own.
+    #[arg(long, hide = true)]
+    serve: Option<String>,
+    /// Listens to the live stream, in a process of its own.
+    #[arg(long, hide = true)]
+    listen: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,6 +88,8 @@ enum Part {
     Pages,
     /// Webhook to SSE.
     Live,
+    /// A thousand clients of SSE, and one that does not read.
+    Stream,
 }
 
 /// How much of everything.
@@ -104,6 +113,9 @@ struct Sizes {
     swaps: usize,
     /// Seconds of webhooks at 200 a second.
     live_seconds: u64,
+    /// The same with many clients.
+    stream_seconds: u64,
+    stream_clients: usize,
 }
 
 impl Sizes {
@@ -121,6 +133,8 @@ impl Sizes {
             page_reads: 400,
             swaps: 20,
             live_seconds: 10,
+            stream_seconds: 60,
+            stream_clients: 1_000,
         };
         if !options.quick {
             return full;
@@ -138,6 +152,9 @@ impl Sizes {
             page_reads: 50,
             swaps: 3,
             live_seconds: 1,
+            // Until a client that does not read is dropped.
+            stream_seconds: 30,
+            stream_clients: 100,
         }
     }
 }
@@ -147,6 +164,12 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let (Some(subject), Some(database)) = (options.child, &options.database) {
         return runtime.block_on(child::run(subject, database, options.twilio.as_deref()));
+    }
+    if let Some(database) = &options.serve {
+        return runtime.block_on(stream::serve(database));
+    }
+    if let Some(what) = &options.listen {
+        return runtime.block_on(stream::listen(what));
     }
     runtime.block_on(async {
         tokio::select! {
@@ -198,5 +221,6 @@ async fn measure(part: Part, server: &Server, sizes: &Sizes, table: &mut Table) 
         Part::Swap => swap::run(server, sizes, table).await,
         Part::Pages => pages::run(server, sizes, table).await,
         Part::Live => live::run(server, sizes, table).await,
+        Part::Stream => stream::run(server, sizes, table).await,
     }
 }

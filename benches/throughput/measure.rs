@@ -47,9 +47,18 @@ pub fn memory_mib() -> f64 {
     resident("VmRSS:")
 }
 
-/// A line of `/proc/self/status`; 0 where there is no such file.
+/// The memory that another process has resident.
+pub fn memory_of_mib(process: u32) -> f64 {
+    line_of(&format!("/proc/{process}/status"), "VmRSS:")
+}
+
 fn resident(name: &str) -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    line_of("/proc/self/status", name)
+}
+
+/// A line of such a file; 0 where there is none.
+fn line_of(file: &str, name: &str) -> f64 {
+    let status = std::fs::read_to_string(file).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
     kib.unwrap_or(0.0) / 1_024.0

@@ -23,12 +23,17 @@ pub enum Figure {
     Seconds(f64),
     Ms(f64),
     Mib(f64),
+    Count(f64),
 }
 
 impl Figure {
     fn value(self) -> f64 {
         match self {
-            Self::PerSecond(value) | Self::Seconds(value) | Self::Ms(value) | Self::Mib(value) => value,
+            Self::PerSecond(value)
+            | Self::Seconds(value)
+            | Self::Ms(value)
+            | Self::Mib(value)
+            | Self::Count(value) => value,
         }
     }
 }
@@ -143,6 +148,7 @@ impl fmt::Display for Figure {
             Self::Ms(value) if *value < 10.0 => write!(f, "{value:.2} ms"),
             Self::Ms(value) => write!(f, "{value:.0} ms"),
             Self::Mib(value) => write!(f, "{value:.0} MiB"),
+            Self::Count(value) => write!(f, "{}", thousands(*value)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How far the read model is behind the log, for operators.
 
-use sqlx::PgPool;
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 /// What is in the log and not yet in the rows that serve.
@@ -24,7 +24,7 @@ impl Lag {
 }
 
 /// All from one snapshot.
-pub async fn lag(pool: &PgPool) -> sqlx::Result<Lag> {
+pub async fn lag(database: impl PgExecutor<'_>) -> sqlx::Result<Lag> {
     sqlx::query_as(
         "select coalesce((select max(id) from call_events), 0) as head, checkpoint.position,
                 oldest.created_at as oldest_unprojected_at,
@@ -34,6 +34,6 @@ pub async fn lag(pool: &PgPool) -> sqlx::Result<Lag> {
            left join lateral (select created_at from call_events
                                where id > checkpoint.position order by id limit 1) as oldest on true",
     )
-    .fetch_one(pool)
+    .fetch_one(database)
     .await
 }

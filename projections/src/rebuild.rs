@@ -112,7 +112,8 @@ impl Build {
         fold: impl Into<Fold>,
         progress: impl Fn(BuildProgress),
     ) -> Result<Self, RebuildError> {
-        Self::run_as(pool, fold, Loading::default(), progress).await
+        let right = Exclusive::take(&pool).await?;
+        Self::run_under(right, pool, fold.into(), Loading::default(), &progress).await
     }
 
     /// The same with another use of memory and processors.
@@ -122,15 +123,24 @@ impl Build {
         loading: Loading,
         progress: impl Fn(BuildProgress),
     ) -> Result<Self, RebuildError> {
-        let fold = fold.into();
-        let mut session = exclusive(&pool).await?;
+        let right = Exclusive::take(&pool).await?;
+        Self::run_under(right, pool, fold.into(), loading, &progress).await
+    }
+
+    async fn run_under(
+        Exclusive(mut session): Exclusive,
+        pool: PgPool,
+        fold: Fold,
+        loading: Loading,
+        progress: &impl Fn(BuildProgress),
+    ) -> Result<Self, RebuildError> {
         Generation::drop_unfinished(&mut session).await?;
         // Not beyond live, or the two could not be compared at one position. What came meanwhile is little, and
         // is caught up with before the comparison and the swap.
         let live = Generation::current(&mut session).await?.checkpoint(&mut session).await?;
         let generation = Generation::create_next(&mut session, fold.version).await?;
         let mut build = Self { pool, fold, session, generation };
-        if let Err(error) = build.fill(live.position, loading, &progress).await {
+        if let Err(error) = build.fill(live.position, loading, progress).await {
             // Not to be left on a disk that may be full; where that fails too, the next run drops it.
             if let Err(error) = build.discard().await {
                 tracing::warn!(
@@ -300,13 +310,23 @@ pub async fn rebuild(
     fold: impl Into<Fold>,
     progress: impl Fn(BuildProgress),
 ) -> Result<i64, RebuildError> {
-    let fold = fold.into();
+    rebuild_under(Exclusive::take(pool).await?, pool, fold.into(), progress).await
+}
+
+/// The same with a right that was taken before. Dropped before it changes over, it leaves live as it was and tables
+/// that nobody reads; see [`drop_unfinished`].
+pub async fn rebuild_under(
+    right: Exclusive,
+    pool: &PgPool,
+    fold: Fold,
+    progress: impl Fn(BuildProgress),
+) -> Result<i64, RebuildError> {
     let same_fold = {
         let mut connection = pool.acquire().await?;
         let live = Generation::current(&mut connection).await?;
         live.checkpoint(&mut connection).await?.fold_version == fold.version
     };
-    let build = Build::run(pool.clone(), fold, &progress).await?;
+    let build = Build::run_under(right, pool.clone(), fold, Loading::default(), &progress).await?;
     let position = build.generation.checkpoint(&mut *pool.acquire().await?).await?.position;
     if same_fold {
         progress(BuildProgress { phase: Phase::Comparing, position, head: position });
@@ -330,7 +350,20 @@ pub async fn dry_run(
     fold: impl Into<Fold>,
     progress: impl Fn(BuildProgress),
 ) -> Result<Diff, RebuildError> {
-    let build = Build::run(pool.clone(), fold, &progress).await?;
+    dry_run_under(Exclusive::take(pool).await?, pool, fold.into(), progress).await
+}
+
+/// The same with a right that was taken before. Dropped, it leaves tables that nobody reads; see
+/// [`drop_unfinished`].
+pub async fn dry_run_under(
+    right: Exclusive,
+    pool: &PgPool,
+    fold: Fold,
+    progress: impl Fn(BuildProgress),
+) -> Result<Diff, RebuildError> {
+    let build = Build::run_under(right, pool.clone(), fold, Loading::default(), &progress).await?;
+    let position = build.generation.checkpoint(&mut *pool.acquire().await?).await?.position;
+    progress(BuildProgress { phase: Phase::Comparing, position, head: position });
     let diff = build.diff().await;
     build.discard().await?;
     diff
@@ -338,23 +371,41 @@ pub async fn dry_run(
 
 /// Drops the generations that served before the current one.
 pub async fn drop_previous(pool: &PgPool) -> Result<(), RebuildError> {
-    let mut session = exclusive(pool).await?;
+    let Exclusive(mut session) = Exclusive::take(pool).await?;
     let all = Generation::point_views(&mut session, PATIENCE).await?
         && Generation::drop_retired(&mut session, Duration::ZERO, PATIENCE).await?;
     release(session).await?;
     if all { Ok(()) } else { Err(RebuildError::StillRead) }
 }
 
-/// A session with the lock that keeps rebuilds, dry runs and verifications apart until it is closed.
-async fn exclusive(pool: &PgPool) -> Result<PgConnection, RebuildError> {
+/// Drops the tables of a build that was given up midway, when what of it still runs in the database has ended.
+pub async fn drop_unfinished(pool: &PgPool) -> Result<(), RebuildError> {
     let mut session = pool.connect_options().connect().await?;
-    let ours: bool =
-        sqlx::query_scalar("select pg_try_advisory_lock(append_lock() + 2)").fetch_one(&mut session).await?;
-    if ours { Ok(session) } else { Err(RebuildError::AlreadyRunning) }
+    // An index that is being made is made to its end, whoever asked for it.
+    sqlx::query("set lock_timeout = 0").execute(&mut session).await?;
+    sqlx::query(&format!("select pg_advisory_lock({LOCK})")).execute(&mut session).await?;
+    Generation::drop_unfinished(&mut session).await?;
+    Ok(release(session).await?)
+}
+
+/// The key of the lock that keeps rebuilds, dry runs and verifications apart.
+const LOCK: &str = "append_lock() + 2";
+
+/// The right to rebuild, compare or drop. It goes with its session, so whoever is killed does not keep it.
+#[derive(Debug)]
+pub struct Exclusive(PgConnection);
+
+impl Exclusive {
+    pub async fn take(pool: &PgPool) -> Result<Self, RebuildError> {
+        let mut session = pool.connect_options().connect().await?;
+        let query = format!("select pg_try_advisory_lock({LOCK})");
+        let ours: bool = sqlx::query_scalar(&query).fetch_one(&mut session).await?;
+        if ours { Ok(Self(session)) } else { Err(RebuildError::AlreadyRunning) }
+    }
 }
 
 /// Says so before it hangs up: a closed session's locks go some time after.
 async fn release(mut session: PgConnection) -> sqlx::Result<()> {
-    sqlx::query("select pg_advisory_unlock(append_lock() + 2)").execute(&mut session).await?;
+    sqlx::query(&format!("select pg_advisory_unlock({LOCK})")).execute(&mut session).await?;
     session.close().await
 }

@@ -26,6 +26,7 @@ pub(super) struct Settings {
     pub node_env: Text,
     pub port: Text,
     pub bind_address: Text,
+    pub client_patience_seconds: Text,
     pub log_format: Text,
     pub callbook_admin_token: Text,
     pub database_url: Text,

@@ -15,10 +15,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+use super::connection::{Connection, Taking};
 
 /// What a connection may take before it is closed.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,13 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Answers until `stop`, and returns when the last request at hand has been answered. Whatever stays open goes on by
 /// itself only if this is dropped.
-pub async fn serve(listener: TcpListener, service: Router, stop: CancellationToken, patience: Patience) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    service: Router,
+    stop: CancellationToken,
+    patience: Patience,
+    taking: Taking,
+) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -46,7 +54,8 @@ pub async fn serve(listener: TcpListener, service: Router, stop: CancellationTok
         };
         match accepted {
             Ok((stream, peer)) => {
-                connections.spawn(talk(stream, peer, service.clone(), stop.clone(), patience));
+                let connection = Connection::new(stream, taking.clone(), stop.clone());
+                connections.spawn(talk(connection, peer, service.clone(), stop.clone(), patience));
             }
             // A client that went away before it was taken is nobody's trouble.
             Err(error) if went_away(&error) => {}
@@ -62,14 +71,12 @@ pub async fn serve(listener: TcpListener, service: Router, stop: CancellationTok
 }
 
 async fn talk(
-    stream: TcpStream,
+    connection: Connection,
     peer: SocketAddr,
     service: Router,
     stop: CancellationToken,
     patience: Patience,
 ) {
-    // Frames of the live stream are small, and must not wait for each other.
-    let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -80,7 +87,7 @@ async fn talk(
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_buf_size(patience.largest_head)
-        .serve_connection(TokioIo::new(stream), answer)
+        .serve_connection(TokioIo::new(connection), answer)
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
@@ -98,8 +105,11 @@ fn went_away(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::routing::get;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
     use tokio::sync::Notify;
 
     use super::*;
@@ -111,7 +121,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        (address, stop.clone(), tokio::spawn(serve(listener, routes, stop, patience)))
+        let taking = Taking { patience: Duration::from_secs(20), stalled: Arc::default() };
+        (address, stop.clone(), tokio::spawn(serve(listener, routes, stop, patience, taking)))
     }
 
     async fn said(stream: &mut TcpStream) -> String {
@@ -144,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_at_hand_is_answered_after_the_stop_and_an_idle_connection_is_closed() {
-        let (begun, go_on) = (std::sync::Arc::new(Notify::new()), std::sync::Arc::new(Notify::new()));
+        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (begins, goes_on) = (begun.clone(), go_on.clone());
         let slow = get(async move || {
             begins.notify_one();

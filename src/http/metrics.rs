@@ -1,5 +1,6 @@
 //! `GET /metrics`, and the layer that measures every request.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -70,6 +71,8 @@ fn read(state: &AppState) {
     metrics.total("callbook_sse_connections_total", &[], stream.connections);
     metrics.total("callbook_sse_frames_total", &[], stream.frames);
     metrics.total("callbook_sse_resets_total", &[], stream.resets);
+    let stalled = state.door.stalled.load(Ordering::Relaxed);
+    metrics.total("callbook_stalled_connections_total", &[], stalled);
     if let Some(reconciler) = &state.reconciler {
         let asked = reconciler.asked();
         let requests = [

@@ -98,6 +98,27 @@ pub enum ApiError {
     /// `what` is not there at the moment, as in "the database".
     #[error("{what} cannot be reached at the moment; try again in a few seconds")]
     Unavailable { what: &'static str, source: Source },
+    #[error("there is no row {id} in the inbox")]
+    UnknownInboxRow { id: i64 },
+    #[error("the row {id} is {status}; only what has failed or was given up can be tried again")]
+    NotRetriable { id: i64, status: String },
+    #[error("{matching} rows can be tried again, and {expected} were expected; nothing was changed")]
+    CountChanged { matching: i64, expected: i64 },
+    #[error("the call {sid} is not quarantined")]
+    NotQuarantined { sid: String },
+    /// `reason` says which fold built the tables.
+    #[error("{reason}")]
+    OtherFold { reason: String },
+    #[error(
+        "another rebuild, dry run or verification is running on this database; wait for it, or cancel it"
+    )]
+    RebuildRunning,
+    #[error("there is no rebuild {id}")]
+    UnknownRebuild { id: i64 },
+    #[error("the rebuild {id} has ended: it is {state}")]
+    RebuildEnded { id: i64, state: String },
+    #[error("there is no job {name}; GET /api/reconcile lists those that there are", name = shortened(.name))]
+    UnknownJob { name: String },
     #[error("{running}")]
     SyncRunning { running: Running },
     #[error(
@@ -204,6 +225,31 @@ impl ApiError {
             Self::BadParameter { .. } => {
                 (StatusCode::BAD_REQUEST, "bad-parameter", Some("A parameter cannot be used"))
             }
+            Self::UnknownInboxRow { .. } => {
+                (StatusCode::NOT_FOUND, "unknown-inbox-row", Some("There is no such row in the inbox"))
+            }
+            Self::NotRetriable { .. } => {
+                (StatusCode::CONFLICT, "not-retriable", Some("The row was not given up"))
+            }
+            Self::CountChanged { .. } => {
+                (StatusCode::CONFLICT, "count-changed", Some("They are not as many as expected"))
+            }
+            Self::NotQuarantined { .. } => {
+                (StatusCode::NOT_FOUND, "not-quarantined", Some("The call is not quarantined"))
+            }
+            Self::OtherFold { .. } => {
+                (StatusCode::CONFLICT, "other-fold", Some("The read model is of another fold"))
+            }
+            Self::RebuildRunning => {
+                (StatusCode::CONFLICT, "rebuild-running", Some("Another rebuild is running"))
+            }
+            Self::UnknownRebuild { .. } => {
+                (StatusCode::NOT_FOUND, "unknown-rebuild", Some("There is no such rebuild"))
+            }
+            Self::RebuildEnded { .. } => {
+                (StatusCode::CONFLICT, "rebuild-ended", Some("The rebuild has ended"))
+            }
+            Self::UnknownJob { .. } => (StatusCode::NOT_FOUND, "unknown-job", Some("There is no such job")),
             Self::UnreadableForm { .. } => {
                 (StatusCode::BAD_REQUEST, "unreadable-form", Some("The form cannot be read"))
             }

@@ -18,7 +18,8 @@ use super::limits::Limits;
 use super::webhooks::Service;
 use super::{
     access, calls, contacts, conversations, health, json_body, limits, metrics, min_position, openapi,
-    problem, recordings, request_id, security, session, states, stats, stream, sync, tokens, webhooks,
+    operations, problem, recordings, request_id, security, session, states, stats, stream, sync, tokens,
+    webhooks,
 };
 use crate::access::Role;
 use crate::app::AppState;
@@ -69,14 +70,39 @@ fn for_dispatchers() -> Routes {
         .routes(routes!(sync::recent))
 }
 
+/// Whoever runs callbook.
+fn for_engineers() -> Routes {
+    Routes::new()
+        .routes(routes!(operations::projections::list))
+        .routes(routes!(operations::rebuilds::list, operations::rebuilds::begin))
+        .routes(routes!(operations::rebuilds::one))
+        .routes(routes!(operations::rebuilds::watch))
+        .routes(routes!(operations::rebuilds::cancel))
+        .routes(routes!(operations::quarantine::list))
+        .routes(routes!(operations::quarantine::retry_all))
+        .routes(routes!(operations::quarantine::retry))
+        .routes(routes!(operations::inbox::list))
+        .routes(routes!(operations::inbox::retry_all))
+        .routes(routes!(operations::inbox::one))
+        .routes(routes!(operations::inbox::retry))
+        .routes(routes!(operations::reconcile::list))
+        .routes(routes!(operations::reconcile::start))
+        .routes(routes!(operations::events::list))
+}
+
 /// Whoever says who else may.
 fn for_admins() -> Routes {
     Routes::new().routes(routes!(tokens::list, tokens::create)).routes(routes!(tokens::revoke))
 }
 
 /// Who may call what.
-fn by_role() -> [(Role, Routes); 3] {
-    [(Role::Viewer, for_viewers()), (Role::Dispatcher, for_dispatchers()), (Role::Admin, for_admins())]
+fn by_role() -> [(Role, Routes); 4] {
+    [
+        (Role::Viewer, for_viewers()),
+        (Role::Dispatcher, for_dispatchers()),
+        (Role::Engineer, for_engineers()),
+        (Role::Admin, for_admins()),
+    ]
 }
 
 /// What all routes say of themselves.

@@ -1,10 +1,16 @@
 //! Server-sent events: each event of the log that the read model has passed, once and in order.
 //!
-//! One task reads the log as the projection advances and hands every frame, encoded once, to all clients. A
-//! client that resumes, or falls behind, is served from the log until it has caught up. `id:` is the
-//! position, on `connected` too, so a client that is cut off anywhere resumes exactly.
+//! One task reads the log as the projection advances and encodes what it read once, for all clients, a batch at a
+//! time ([`batch`]). The last batches are kept ([`recent`]); a client that resumes from further back, or has fallen
+//! further behind, is served from the log until it has caught up. So what a client costs does not depend on how
+//! slow it is, and one that takes nothing at all loses its connection.
+//!
+//! `id:` is the incarnation of the log and the position in it, on `connected` too, so a client that is cut off
+//! anywhere resumes exactly, and one that comes from a log that was restored since is told to begin anew.
 
-use std::collections::BTreeMap;
+mod batch;
+mod recent;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,115 +18,47 @@ use std::time::Duration;
 
 use async_stream::stream;
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, Uri};
-use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use domain::call::CallEvent;
-use domain::contact::ContactEvent;
-use domain::conversation::ConversationEvent;
 use futures::Stream;
 use projections::chain;
 use projections::log::{self, StoredEvent};
 use projections::runner::Progress;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use sqlx::PgPool;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
-use super::conversations::iso;
+use self::batch::{Batch, frame, id};
+use self::recent::{Next, Recent};
 use super::problem::ApiError;
 use crate::app::AppState;
 use crate::twilio::form::Form;
 
 const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Frames that a slow client may be behind before it is served from the log again.
-const BUFFER: usize = 4_096;
+/// The least time between two batches. What comes sooner is told together: a client costs a write a batch.
+const APART: Duration = Duration::from_millis(50);
 /// Events read from the log at a time.
 const PAGE: i64 = 500;
+/// Clients that are served from the log at a time: others need its connections too.
+const READERS: usize = 3;
+/// When clients come back that were told goodbye, in milliseconds; not all at once.
+const COME_BACK: std::ops::Range<u64> = 1_000..5_000;
 
-/// One event as clients get it.
-#[derive(Debug)]
-struct Frame {
-    position: i64,
-    name: &'static str,
-    data: String,
-}
-
-impl Frame {
-    /// Nothing for what this callbook does not know or cannot read: the projection says so.
-    fn of(stored: &StoredEvent) -> Option<Self> {
-        let (name, data) = match stored.aggregate_type.as_str() {
-            "call" => Self::of_call(stored)?,
-            "contact" => ("contact.updated", Self::of_contact(stored)?),
-            "conversation" => ("conversation.updated", Self::of_conversation(stored)?),
-            _ => return None,
-        };
-        Some(Self { position: stored.position, name, data: data.to_string() })
-    }
-
-    fn of_call(stored: &StoredEvent) -> Option<(&'static str, Value)> {
-        let event = CallEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok()?;
-        let name = if matches!(event, CallEvent::Created(_)) { "call.created" } else { "call.updated" };
-        let change = event.change();
-        let data = json!({
-            "callSid": stored.aggregate_id,
-            "status": change.summary.status,
-            "direction": change.summary.direction,
-            "from": change.summary.from,
-            "to": change.summary.to,
-            "duration": change.summary.duration,
-            "timestamp": iso(change.occurred_at),
-        });
-        Some((name, data))
-    }
-
-    /// What was changed. Notes are long, so they are to be asked for.
-    fn of_contact(stored: &StoredEvent) -> Option<Value> {
-        let event = ContactEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok()?;
-        let mut data = json!({ "handle": stored.aggregate_id, "timestamp": iso(event.occurred_at()) });
-        match event {
-            ContactEvent::Added { .. } => data["changed"] = "added".into(),
-            ContactEvent::Renamed { name, .. } => {
-                data["changed"] = "name".into();
-                data["name"] = json!(name);
-            }
-            ContactEvent::NotesChanged { .. } => data["changed"] = "notes".into(),
-            ContactEvent::TagsChanged { tags, .. } => {
-                data["changed"] = "tags".into();
-                data["tags"] = json!(tags);
-            }
-        }
-        Some(data)
-    }
-
-    fn of_conversation(stored: &StoredEvent) -> Option<Value> {
-        let event =
-            ConversationEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok()?;
-        let (changed, up_to) = match event {
-            ConversationEvent::Archived { up_to, .. } => ("archived", Some(up_to)),
-            ConversationEvent::Unarchived { .. } => ("unarchived", None),
-            ConversationEvent::Read { up_to, .. } => ("read", Some(up_to)),
-        };
-        Some(json!({
-            "externalId": stored.aggregate_id,
-            "changed": changed,
-            "upTo": up_to.map(iso),
-            "timestamp": iso(event.occurred_at()),
-        }))
-    }
-
-    fn event(&self) -> Event {
-        Event::default().id(self.position.to_string()).event(self.name).data(&self.data)
-    }
-}
-
-/// Hands frames to clients. Cheap to clone.
+/// Tells clients of the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Broadcaster {
     pool: PgPool,
-    frames: broadcast::Sender<Arc<Frame>>,
+    incarnation: Arc<str>,
+    recent: Arc<Recent>,
     progress: watch::Receiver<Progress>,
+    readers: Arc<Semaphore>,
     stopping: CancellationToken,
     stats: Arc<Stats>,
 }
@@ -133,13 +71,44 @@ struct Stats {
     resets: AtomicU64,
 }
 
+/// Where a client begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resume {
+    FromNow,
+    After(i64),
+    /// After something that is no position of this log.
+    Elsewhere,
+}
+
+impl Resume {
+    /// What stood in an `id:`, or a position alone, which is taken for one of this log.
+    fn read(text: &str, incarnation: &str) -> Option<Self> {
+        let (life, position) = text.rsplit_once('-').unwrap_or((incarnation, text));
+        let is_number = !position.is_empty() && position.bytes().all(|byte| byte.is_ascii_digit());
+        let position = is_number.then(|| position.parse().ok())??;
+        Some(if life == incarnation { Self::After(position) } else { Self::Elsewhere })
+    }
+}
+
 impl Broadcaster {
-    pub fn start(pool: PgPool, progress: watch::Receiver<Progress>, stopping: CancellationToken) -> Self {
-        let (frames, _) = broadcast::channel(BUFFER);
+    pub fn start(
+        pool: PgPool,
+        incarnation: &str,
+        progress: watch::Receiver<Progress>,
+        stopping: CancellationToken,
+    ) -> Self {
         // Read here, so that nothing is passed over before the task first runs.
-        let sent = progress.borrow().position;
-        let broadcaster = Self { pool, frames, progress, stopping, stats: Arc::default() };
-        tokio::spawn(broadcaster.clone().follow(sent));
+        let told = progress.borrow().position;
+        let broadcaster = Self {
+            pool,
+            incarnation: incarnation.into(),
+            recent: Arc::new(Recent::after(told)),
+            progress,
+            readers: Arc::new(Semaphore::new(READERS)),
+            stopping,
+            stats: Arc::default(),
+        };
+        tokio::spawn(broadcaster.clone().follow(told));
         broadcaster
     }
 
@@ -152,100 +121,142 @@ impl Broadcaster {
         }
     }
 
-    /// Sends what the projection passes after `sent`.
-    async fn follow(mut self, mut sent: i64) {
+    /// Cancelled when streams are to end.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+
+    /// Tells what the projection passes after `told`.
+    async fn follow(mut self, mut told: i64) {
+        let stopping = self.stopping.clone();
         let mut failed = false;
         loop {
             let reached = self.progress.borrow_and_update().position;
-            while sent < reached {
-                match self.page(sent, reached).await {
-                    Ok(events) => {
-                        failed = false;
-                        for frame in events.iter().filter_map(Frame::of) {
-                            // Without a client there is nobody to tell.
-                            let _ = self.frames.send(Arc::new(frame));
-                        }
-                        sent = events.last().map_or(reached, |event| event.position);
-                    }
-                    Err(error) => {
-                        if !failed {
-                            tracing::warn!(error = chain(&error), "the live stream waits for the database");
-                        }
-                        failed = true;
-                        tokio::select! {
-                            () = self.stopping.cancelled() => return,
-                            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                        }
-                    }
+            let pause = match self.tell(told, reached).await {
+                Ok(through) => {
+                    failed = false;
+                    told = through;
+                    if told < reached { Duration::ZERO } else { APART }
                 }
-            }
+                Err(error) => {
+                    if !failed {
+                        tracing::warn!(error = chain(&error), "the live stream waits for the database");
+                    }
+                    failed = true;
+                    Duration::from_secs(1)
+                }
+            };
+            let next = async {
+                tokio::time::sleep(pause).await;
+                if told < reached { Ok(()) } else { self.progress.changed().await }
+            };
             tokio::select! {
-                () = self.stopping.cancelled() => return,
-                changed = self.progress.changed() => if changed.is_err() { return },
+                () = stopping.cancelled() => return,
+                changed = next => if changed.is_err() { return },
             }
         }
+    }
+
+    /// Tells of a page of what is between the two positions; says up to where.
+    async fn tell(&self, told: i64, reached: i64) -> sqlx::Result<i64> {
+        if told >= reached {
+            return Ok(told);
+        }
+        if self.stats.clients.load(Ordering::Relaxed) == 0 {
+            // Whoever comes meanwhile finds it in the log.
+            self.recent.skip_to(reached);
+            return Ok(reached);
+        }
+        let batch = self.read(told, reached).await?;
+        let through = batch.through;
+        self.recent.push(batch);
+        Ok(through)
     }
 
     /// The next events after `after`, none beyond `reached`.
-    async fn page(&self, after: i64, reached: i64) -> sqlx::Result<Vec<StoredEvent>> {
+    async fn read(&self, after: i64, reached: i64) -> sqlx::Result<Batch> {
         let mut connection = self.pool.acquire().await?;
-        log::read_after(&mut connection, after, reached, PAGE).await
+        let events: Vec<StoredEvent> = log::read_after(&mut connection, after, reached, PAGE).await?;
+        drop(connection);
+        let is_full = i64::try_from(events.len()).is_ok_and(|count| count >= PAGE);
+        let through = events.last().filter(|_| is_full).map_or(reached, |event| event.position);
+        Ok(Batch::of(&events, through, &self.incarnation))
     }
 
-    /// Every event after `after`; from now on if that is nothing. `resume` is what the client says it had.
-    fn serve(self, resume: Option<i64>) -> impl Stream<Item = Result<Event, Infallible>> {
+    /// Where the client begins, and whether that is elsewhere than it wanted.
+    async fn place(&self, resume: Resume) -> sqlx::Result<(i64, bool)> {
+        let reached = self.progress.borrow().position;
+        match resume {
+            Resume::FromNow => Ok((reached, false)),
+            Resume::After(position) if position <= reached => Ok((position, false)),
+            // Another instance may have told of more than this one has seen.
+            Resume::After(position) => {
+                let head = log::last_position(&mut *self.pool.acquire().await?).await?;
+                Ok(if position <= head { (position, false) } else { (reached, true) })
+            }
+            Resume::Elsewhere => Ok((reached, true)),
+        }
+    }
+
+    /// Every event after where the client resumes.
+    fn serve(self, resume: Resume) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream! {
             let _counted = Counted::new(&self.stats);
-            let mut live = self.frames.subscribe();
-            let reached = self.progress.borrow().position;
-            let mut after = resume.unwrap_or(reached);
-            // A position this log has not got: it was restored, or the client comes from another one.
-            let head = match self.pool.acquire().await {
-                Ok(mut connection) => log::last_position(&mut connection).await,
-                Err(error) => Err(error),
-            };
-            let Ok(head) = head else { return };
-            if after > head || after < 0 {
-                self.stats.resets.fetch_add(1, Ordering::Relaxed);
-                after = reached;
-                yield Ok(Event::default().id(after.to_string()).event("reset").data(
-                    json!({ "reason": "this log does not know that position; load everything again", "position": after }).to_string(),
-                ));
-            }
-            yield Ok(Event::default().id(after.to_string()).event("connected").data(
-                json!({ "position": after }).to_string(),
-            ));
-            let mut keepalive = tokio::time::interval_at(tokio::time::Instant::now() + KEEPALIVE, KEEPALIVE);
-            let mut behind = true;
-            loop {
-                while behind {
-                    let reached = self.progress.borrow().position;
-                    let Ok(events) = self.page(after, reached).await else { return };
-                    behind = !events.is_empty();
-                    for stored in events {
-                        after = stored.position;
-                        if let Some(frame) = Frame::of(&stored) {
-                            self.stats.frames_sent.fetch_add(1, Ordering::Relaxed);
-                            yield Ok(frame.event());
-                        }
+            let mut told = self.recent.through();
+            let Ok((mut after, is_reset)) = self.place(resume).await else { return };
+            yield Ok(self.greeting(after, is_reset));
+            let mut keepalive = tokio::time::interval_at(Instant::now() + KEEPALIVE, KEEPALIVE);
+            while !self.stopping.is_cancelled() {
+                told.mark_unchanged();
+                let batch = match self.recent.next(after) {
+                    Next::Batch(batch) => batch,
+                    Next::InTheLog { floor } => {
+                        let Ok(_turn) = self.readers.acquire().await else { return };
+                        let Ok(batch) = self.read(after, floor).await else { return };
+                        Arc::new(batch)
                     }
-                }
-                tokio::select! {
-                    () = self.stopping.cancelled() => return,
-                    _ = keepalive.tick() => yield Ok(Event::default().event("keepalive").data("{}")),
-                    frame = live.recv() => match frame {
-                        Ok(frame) if frame.position <= after => {}
-                        Ok(frame) => {
-                            after = frame.position;
-                            self.stats.frames_sent.fetch_add(1, Ordering::Relaxed);
-                            yield Ok(frame.event());
+                    Next::Nothing => {
+                        tokio::select! {
+                            () = self.stopping.cancelled() => {}
+                            _ = keepalive.tick() => {
+                                yield Ok(Bytes::from_static(b"event: keepalive\ndata: {}\n\n"));
+                            }
+                            told = told.changed() => if told.is_err() { return },
                         }
-                        Err(broadcast::error::RecvError::Lagged(_)) => behind = true,
-                        Err(broadcast::error::RecvError::Closed) => return,
-                    },
+                        continue;
+                    }
+                };
+                let (bytes, count) = batch.after(after);
+                after = batch.through;
+                if count > 0 {
+                    self.stats.frames_sent.fetch_add(count as u64, Ordering::Relaxed);
+                    yield Ok(bytes);
                 }
             }
+            yield Ok(self.goodbye(after));
         }
+    }
+
+    fn greeting(&self, after: i64, is_reset: bool) -> Bytes {
+        let id = id(&self.incarnation, after);
+        let mut greeting = String::new();
+        if is_reset {
+            self.stats.resets.fetch_add(1, Ordering::Relaxed);
+            let reason = "this log does not know that position; load everything again";
+            let data = json!({ "reason": reason, "position": after });
+            greeting.push_str(&frame(&id, "reset", &data.to_string()));
+        }
+        let data = json!({ "position": after, "incarnation": &*self.incarnation });
+        greeting.push_str(&frame(&id, "connected", &data.to_string()));
+        greeting.into()
+    }
+
+    /// The last that a client hears of a callbook that stops, so that it need not find out.
+    fn goodbye(&self, after: i64) -> Bytes {
+        let retry = rand::random_range(COME_BACK);
+        let data = json!({ "reason": "callbook is stopping", "position": after, "retry_ms": retry });
+        format!("retry: {retry}\n{}", frame(&id(&self.incarnation, after), "goodbye", &data.to_string()))
+            .into()
     }
 }
 
@@ -275,53 +286,124 @@ impl Drop for Counted {
     }
 }
 
-/// `GET /events/calls`: `connected`, `call.created`, `call.updated`, `contact.updated`,
-/// `conversation.updated`, `keepalive` and `reset`.
+/// What happens to calls and threads, as server-sent events.
 ///
-/// `Last-Event-ID`, or `?after=` where a client cannot set headers, resumes after that position.
-#[utoipa::path(get, path = "/events/calls", tag = "live", responses((status = 200, body = Object)))]
+/// `connected` says from where on; `call.created`, `call.updated`, `contact.updated` and `conversation.updated` are one
+/// event of the log each; `keepalive` comes every 30 seconds; `reset` says that the position is not one of this log, so that everything must be loaded
+/// again; `goodbye` is the last before callbook stops, with the time to wait in `retry`. `id` is to be sent back as
+/// `Last-Event-ID`, which browsers do, and then nothing is missed and nothing comes twice.
+#[utoipa::path(
+    get,
+    path = "/events/calls",
+    tag = "live",
+    params(
+        ("Last-Event-ID" = Option<String>, Header, description = "The last `id` received; resumes after it"),
+        ("after" = Option<String>, Query, description = "The same, or a position, where headers cannot be set"),
+    ),
+    responses((status = 200, description = "The stream, without an end", body = String, content_type = "text/event-stream")),
+)]
 pub async fn calls(
     State(state): State<AppState>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
+    let incarnation = &state.broadcaster.incarnation;
     let resume = match headers.get("last-event-id") {
         // What is no position of any log is reset, like one that this log does not know.
-        Some(id) if !id.is_empty() => Some(id.to_str().ok().and_then(|id| id.parse().ok()).unwrap_or(-1)),
-        _ => after(&uri)?,
+        Some(id) if !id.is_empty() => {
+            id.to_str().ok().and_then(|id| Resume::read(id, incarnation)).unwrap_or(Resume::Elsewhere)
+        }
+        _ => after(&uri, incarnation)?,
     };
-    let mut response = Sse::new(state.broadcaster.serve(resume)).into_response();
-    // A proxy that collects the answer would hold the events back.
-    response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
-    Ok(response)
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        // A proxy that collects the answer would hold the events back.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(state.broadcaster.serve(resume))).into_response())
 }
 
-fn after(uri: &Uri) -> Result<Option<i64>, ApiError> {
+fn after(uri: &Uri, incarnation: &str) -> Result<Resume, ApiError> {
     let bad = |value: &str| ApiError::BadParameter {
         name: "after",
         value: value.to_owned(),
-        expected: "a position of the log, such as the last id received",
+        expected: "a position of the log, or the last id received",
     };
     let query = uri.query().unwrap_or_default();
     let form = Form::parse(query.as_bytes()).map_err(|_| bad(query))?;
     match form.get("after") {
-        None => Ok(None),
-        Some(text) => text.parse().ok().filter(|after| *after >= 0).map(Some).ok_or_else(|| bad(text)),
+        None => Ok(Resume::FromNow),
+        Some(text) => Resume::read(text, incarnation).ok_or_else(|| bad(text)),
     }
 }
 
-/// `GET /events/stats`: what the live stream does.
-#[utoipa::path(get, path = "/events/stats", tag = "live", responses((status = 200, body = Object)))]
-pub async fn stats(State(state): State<AppState>) -> Json<Value> {
-    let stats = &state.broadcaster.stats;
-    let named: BTreeMap<&str, u64> = [
-        ("connected_clients", stats.clients.load(Ordering::Relaxed) as u64),
-        ("total_connections", stats.connections.load(Ordering::Relaxed)),
-        ("events_sent", stats.frames_sent.load(Ordering::Relaxed)),
-        ("resets", stats.resets.load(Ordering::Relaxed)),
-    ]
-    .into();
-    let mut body = json!(named);
-    body["position"] = state.progress.borrow().position.into();
-    Json(body)
+/// What the live stream does, since this process began.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StreamStats {
+    /// Clients that are connected to this process now.
+    connected_clients: u64,
+    total_connections: u64,
+    /// To all clients together.
+    events_sent: u64,
+    /// Clients that came with a position that this log does not know.
+    resets: u64,
+    /// Connections of any kind that were ended because their client took nothing of what it asked for.
+    stalled: u64,
+    /// Which life of the log this is: another one after a restore.
+    #[schema(example = "5e0f3c9ab12d")]
+    incarnation: String,
+    /// The position up to which clients are told.
+    position: i64,
+}
+
+/// What the live stream does.
+#[utoipa::path(get, path = "/events/stats", tag = "live", responses((status = 200, body = StreamStats)))]
+pub async fn stats(State(state): State<AppState>) -> Json<StreamStats> {
+    let Figures { clients, connections, frames, resets } = state.broadcaster.figures();
+    Json(StreamStats {
+        connected_clients: clients,
+        total_connections: connections,
+        events_sent: frames,
+        resets,
+        stalled: state.door.stalled.load(Ordering::Relaxed),
+        incarnation: state.broadcaster.incarnation.to_string(),
+        position: state.progress.borrow().position,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_client_resumes_from_an_id_of_this_life_of_the_log_or_from_a_bare_position() {
+        for (text, expected) in [
+            ("abc-17", Some(Resume::After(17))),
+            ("17", Some(Resume::After(17))),
+            ("0", Some(Resume::After(0))),
+            ("abd-17", Some(Resume::Elsewhere)),
+            ("-17", Some(Resume::Elsewhere)),
+            ("abc-", None),
+            ("abc", None),
+            ("+17", None),
+            ("", None),
+            ("9223372036854775808", None),
+        ] {
+            assert_eq!(Resume::read(text, "abc"), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_client_sends_is_read_or_refused(text in any::<String>()) {
+            let _ = Resume::read(&text, "abc");
+        }
+
+        #[test]
+        fn every_id_that_was_given_out_is_taken_back(position in 0..i64::MAX) {
+            prop_assert_eq!(Resume::read(&id("abc", position), "abc"), Some(Resume::After(position)));
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! A repeated request is the same row, because its key is derived from what it says (contract section 3). So
 //! nothing is lost or doubled where it is not known whether an insert came through.
 
+pub mod desk;
 mod reading;
 mod row;
 mod writer;

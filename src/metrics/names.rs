@@ -96,4 +96,8 @@ pub(super) const ALL: &[Metric] = &[
     counter("callbook_sse_connections_total", "Clients that have come to the live stream."),
     counter("callbook_sse_frames_total", "Frames that were sent to clients of the live stream."),
     counter("callbook_sse_resets_total", "Clients that were told to load everything again."),
+    counter(
+        "callbook_stalled_connections_total",
+        "Connections that were ended because their client took nothing.",
+    ),
 ];

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 /// The database's name for a session that does a job, before the job's own.
 const PREFIX: &str = "callbook ";
 
-/// The key of the lock. The next one after that of the simulated account.
-const LOCK: &str = "append_lock() + 2";
+/// The key of the lock. The next one after that of rebuilds.
+const LOCK: &str = "append_lock() + 3";
 
 /// What is being done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,13 @@ pub(super) async fn take(pool: &PgPool, job: &str) -> sqlx::Result<Result<Exclus
     if taken {
         return Ok(Ok(Exclusive(session)));
     }
+    let holder = holder(&mut session).await?;
+    session.close().await?;
+    Ok(Err(holder.unwrap_or(Running { job: None, since: None })))
+}
+
+/// What is being done, if anything is.
+pub(super) async fn holder(session: &mut PgConnection) -> sqlx::Result<Option<Running>> {
     let holder: Option<(String, Option<OffsetDateTime>)> = sqlx::query_as(&format!(
         "select application_name, state_change
            from pg_locks join pg_stat_activity using (pid)
@@ -52,12 +59,9 @@ pub(super) async fn take(pool: &PgPool, job: &str) -> sqlx::Result<Result<Exclus
             and pg_locks.database = (select oid from pg_database where datname = current_database())
             and classid::bigint << 32 | objid::bigint = {LOCK}"
     ))
-    .fetch_optional(&mut session)
+    .fetch_optional(session)
     .await?;
-    session.close().await?;
-    let (name, since) = holder.unzip();
-    let job = name.and_then(|name| name.strip_prefix(PREFIX).map(str::to_owned));
-    Ok(Err(Running { job, since: since.flatten() }))
+    Ok(holder.map(|(name, since)| Running { job: name.strip_prefix(PREFIX).map(str::to_owned), since }))
 }
 
 impl Exclusive {

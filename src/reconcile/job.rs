@@ -45,6 +45,14 @@ impl Job {
     /// The jobs that run by themselves.
     pub(super) const SCHEDULED: [Self; 3] = [Self::Hot, Self::Warm, Self::Cold];
 
+    /// Those that need no more than their name to be done, in the order in which people read them.
+    pub const NAMED: [Self; 6] =
+        [Self::Hot, Self::Warm, Self::Cold, Self::Initial, Self::Today, Self::Recent];
+
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find(|job| job.name() == name)
+    }
+
     /// As `sync_state`, the inbox and the log name it.
     pub fn name(self) -> &'static str {
         match self {

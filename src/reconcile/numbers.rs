@@ -101,7 +101,8 @@ impl Reconciler {
         numbers.retain(|number| !owned.contains(number));
         owned.extend(numbers);
         let kept: Vec<&str> = owned.iter().map(PhoneNumber::as_str).collect();
-        state::succeeded(&self.pool, OWNED_NUMBERS, &json!({ "numbers": kept }), self.clock.now()).await?;
+        state::succeeded(&self.pool, OWNED_NUMBERS, &json!({ "numbers": kept }), None, self.clock.now())
+            .await?;
         Ok(owned)
     }
 }

@@ -12,7 +12,7 @@ use crate::event_store::is_about_the_rows;
 use crate::lease::Epoch;
 
 /// How long after a failure a job is tried again, unless it runs more often anyway.
-const AGAIN: Duration = Duration::from_secs(60);
+pub(super) const AGAIN: Duration = Duration::from_secs(60);
 /// How long to wait after the database failed.
 const PAUSE: Duration = Duration::from_secs(1);
 

@@ -43,7 +43,7 @@ async fn code(response: Response) -> (u16, String) {
 }
 
 /// Everything in the API, by the least role that may call it.
-const ROUTES: [(&str, &str, Option<Role>); 31] = [
+const ROUTES: [(&str, &str, Option<Role>); 47] = [
     ("GET", "/health", None),
     ("GET", "/livez", None),
     ("GET", "/readyz", None),
@@ -71,6 +71,22 @@ const ROUTES: [(&str, &str, Option<Role>); 31] = [
     ("PATCH", "/api/contacts/{id}", Some(Role::Dispatcher)),
     ("POST", "/api/sync/today", Some(Role::Dispatcher)),
     ("POST", "/api/sync/recent", Some(Role::Dispatcher)),
+    ("GET", "/api/projections", Some(Role::Engineer)),
+    ("GET", "/api/rebuilds", Some(Role::Engineer)),
+    ("POST", "/api/rebuilds", Some(Role::Engineer)),
+    ("GET", "/api/rebuilds/{id}", Some(Role::Engineer)),
+    ("GET", "/api/rebuilds/{id}/events", Some(Role::Engineer)),
+    ("POST", "/api/rebuilds/{id}/cancel", Some(Role::Engineer)),
+    ("GET", "/api/quarantine", Some(Role::Engineer)),
+    ("POST", "/api/quarantine/retry", Some(Role::Engineer)),
+    ("POST", "/api/quarantine/{sid}/retry", Some(Role::Engineer)),
+    ("GET", "/api/inbox", Some(Role::Engineer)),
+    ("GET", "/api/inbox/{id}", Some(Role::Engineer)),
+    ("POST", "/api/inbox/retry", Some(Role::Engineer)),
+    ("POST", "/api/inbox/{id}/retry", Some(Role::Engineer)),
+    ("GET", "/api/reconcile", Some(Role::Engineer)),
+    ("POST", "/api/reconcile/{job}", Some(Role::Engineer)),
+    ("GET", "/api/events", Some(Role::Engineer)),
     ("GET", "/api/tokens", Some(Role::Admin)),
     ("POST", "/api/tokens", Some(Role::Admin)),
     ("DELETE", "/api/tokens/{name}", Some(Role::Admin)),

@@ -25,6 +25,7 @@ mod limits;
 mod loading;
 mod log;
 mod metrics;
+mod operations;
 mod order;
 mod people;
 mod quarantine;

@@ -1,7 +1,12 @@
 //! The live stream: every event once and in order, also for a client that is cut off and resumes.
 
+use std::time::Duration;
+
 use futures::{Stream, StreamExt};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
 
 use crate::support::client::{http, incoming, lasting, status};
 use crate::support::{CUSTOMER, Callbook, OURS, call_sid};
@@ -9,6 +14,8 @@ use crate::support::{CUSTOMER, Callbook, OURS, call_sid};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
     pub id: i64,
+    /// As it came, with the incarnation of the log.
+    pub whole_id: String,
     pub event: String,
     pub data: Value,
 }
@@ -21,11 +28,15 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(callbook: &Callbook, last: Option<i64>) -> Self {
+        Self::connect_after(callbook, last.map(|last| last.to_string()).as_deref()).await
+    }
+
+    pub async fn connect_after(callbook: &Callbook, id: Option<&str>) -> Self {
         let mut request = http().get(format!("{}/events/calls", callbook.url));
-        if let Some(last) = last {
-            request = request.header("Last-Event-ID", last.to_string());
+        if let Some(id) = id {
+            request = request.header("Last-Event-ID", id);
         }
-        Self::of(request.send().await.unwrap(), last)
+        Self::of(request.send().await.unwrap(), id.map(position))
     }
 
     fn of(response: reqwest::Response, last: Option<i64>) -> Self {
@@ -36,19 +47,32 @@ impl Client {
             let mut buffer = Vec::new();
             while let Some(Ok(chunk)) = bytes.next().await {
                 buffer.extend_from_slice(&chunk);
-                while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
-                    let frame: Vec<u8> = buffer.drain(..end + 2).collect();
-                    yield parse(std::str::from_utf8(&frame).unwrap());
+                let mut read = 0;
+                while let Some(end) = buffer[read..].windows(2).position(|pair| pair == b"\n\n") {
+                    yield parse(std::str::from_utf8(&buffer[read..read + end]).unwrap());
+                    read += end + 2;
                 }
+                buffer.drain(..read);
             }
         };
         Self { frames: Box::pin(frames), last }
     }
 
+    /// The next frame that says something, which on a busy machine may come after one that only says that the stream
+    /// goes on.
     pub async fn next(&mut self) -> Received {
-        let frame = self.frames.next().await.expect("the stream goes on");
-        self.last = Some(frame.id);
-        frame
+        loop {
+            let frame = self.frames.next().await.expect("the stream goes on");
+            if frame.event != "keepalive" {
+                self.last = Some(frame.id);
+                return frame;
+            }
+        }
+    }
+
+    /// What comes until the stream ends.
+    async fn rest(&mut self) -> Vec<Received> {
+        self.frames.by_ref().collect().await
     }
 
     /// The last id received, which is what a browser would resume from.
@@ -66,12 +90,18 @@ impl Client {
     }
 }
 
+/// Behind the incarnation of the log.
+fn position(id: &str) -> i64 {
+    id.rsplit('-').next().and_then(|position| position.parse().ok()).unwrap_or(0)
+}
+
 fn parse(frame: &str) -> Received {
     let field = |name: &str| {
         frame.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
     };
     Received {
-        id: field("id").parse().unwrap_or(0),
+        id: position(field("id")),
+        whole_id: field("id").to_owned(),
         event: field("event").to_owned(),
         data: serde_json::from_str(field("data")).unwrap(),
     }
@@ -197,4 +227,117 @@ async fn stats_count_the_connected_clients() {
     let stats = callbook.get("/events/stats").await;
     assert_eq!(stats["connected_clients"], 3);
     assert_eq!(stats["total_connections"], 3);
+}
+
+#[tokio::test]
+async fn a_callbook_that_stops_says_goodbye_and_its_clients_resume_where_they_were() {
+    let callbook = Callbook::start().await;
+    let mut client = Client::connect(&callbook, None).await;
+    assert_eq!(client.next().await.event, "connected");
+    let head = place(&callbook, 0..2).await;
+    client.until(head).await;
+    let (stopped, rest) = tokio::join!(callbook.stop(), client.rest());
+    let [goodbye] = &rest[..] else { panic!("{rest:?}") };
+    assert_eq!((goodbye.event.as_str(), goodbye.id), ("goodbye", head));
+    assert!((1_000..5_000).contains(&goodbye.data["retry_ms"].as_u64().unwrap()), "{goodbye:?}");
+
+    let callbook = stopped.start(&[]).await;
+    let mut client = Client::connect_after(&callbook, Some(&goodbye.whole_id)).await;
+    assert_eq!(client.next().await.whole_id, goodbye.whole_id);
+    let further = place(&callbook, 2..3).await;
+    let seen: Vec<i64> = client.until(further).await.into_iter().map(|frame| frame.id).collect();
+    assert_eq!(seen.first(), Some(&(head + 1)));
+}
+
+#[tokio::test]
+async fn a_position_of_a_former_life_of_the_log_is_reset() {
+    let callbook = Callbook::start().await;
+    let head = place(&callbook, 0..2).await;
+    let connected = Client::connect(&callbook, None).await.next().await;
+    assert_eq!(connected.whole_id, format!("{}-{head}", connected.data["incarnation"].as_str().unwrap()));
+    let same = Client::connect_after(&callbook, Some(&connected.whole_id)).await.next().await;
+    assert_eq!((same.event.as_str(), same.id), ("connected", head));
+
+    // As a restore does it.
+    sqlx::query("update installation set incarnation = 'restored'").execute(&callbook.pool).await.unwrap();
+    let callbook = callbook.restart(&[]).await;
+    let mut former = Client::connect_after(&callbook, Some(&connected.whole_id)).await;
+    let reset = former.next().await;
+    assert_eq!((reset.event.as_str(), reset.whole_id), ("reset", format!("restored-{head}")));
+    assert_eq!(former.next().await.event, "connected");
+    let bare = Client::connect(&callbook, Some(head - 1)).await.next().await;
+    assert_eq!(
+        (bare.event.as_str(), bare.id),
+        ("connected", head - 1),
+        "a position alone is taken at its word"
+    );
+}
+
+/// Asks for the stream and reads nothing of it.
+async fn idle_client(callbook: &Callbook) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(callbook.app.address).await.unwrap();
+    stream.write_all(b"GET /events/calls HTTP/1.1\r\nHost: callbook\r\n\r\n").await.unwrap();
+    stream
+}
+
+async fn until_stats(callbook: &Callbook, expected: impl Fn(&Value) -> bool) -> Value {
+    let until = async {
+        loop {
+            let stats = callbook.get("/events/stats").await;
+            if expected(&stats) {
+                return stats;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), until).await.expect("the stream's clients are as expected")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_is_dropped_and_touches_nobody_else() {
+    const CLIENTS: usize = 50;
+    let callbook = Callbook::with(&[("CLIENT_PATIENCE_SECONDS", "3")]).await;
+    let mut reading = Vec::new();
+    let (found, head) = watch::channel(i64::MAX);
+    for _ in 0..CLIENTS {
+        let (mut client, mut head) = (Client::connect(&callbook, None).await, head.clone());
+        assert_eq!(client.next().await.event, "connected");
+        reading.push(tokio::spawn(async move {
+            let mut seen = Vec::new();
+            loop {
+                tokio::select! {
+                    frame = client.next() => seen.push(frame.id),
+                    _ = head.wait_for(|head| seen.last() == Some(head)) => return seen,
+                }
+            }
+        }));
+    }
+    let idle = idle_client(&callbook).await;
+    until_stats(&callbook, |stats| stats["connected_clients"] == CLIENTS + 1).await;
+
+    // The first event of a call, for more calls than any buffer on the way holds.
+    place(&callbook, 0..1).await;
+    sqlx::query(
+        "insert into call_events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         select aggregate_type, 'CA' || lpad(n::text, 32, '0'), 1, event_type, event_version, payload, metadata
+           from call_events, generate_series(1000, 3999) as n
+          where aggregate_id = $1 and sequence = 1",
+    )
+    .bind(call_sid(0))
+    .execute(&callbook.pool)
+    .await
+    .unwrap();
+    let stats = until_stats(&callbook, |stats| stats["connected_clients"] == CLIENTS).await;
+    assert_eq!(stats["stalled"], 1);
+    // What happens when it is gone.
+    let last = place(&callbook, 1..2).await;
+    let expected = positions(&callbook).await;
+    found.send(last).unwrap();
+    for client in reading {
+        let seen = client.await.unwrap();
+        assert!(seen == expected, "{} of {} events, or not in order", seen.len(), expected.len());
+    }
+    drop(idle);
 }
