@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_stream::stream;
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
@@ -38,6 +38,7 @@ use utoipa::ToSchema;
 use self::batch::{Batch, frame, id};
 use self::recent::{Next, Recent};
 use super::problem::ApiError;
+use crate::access::{Access, Caller};
 use crate::app::AppState;
 use crate::twilio::form::Form;
 
@@ -198,8 +199,13 @@ impl Broadcaster {
         }
     }
 
-    /// Every event after where the client resumes.
-    fn serve(self, resume: Resume) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    /// Every event after where the client resumes, for as long as it would be let in.
+    fn serve(
+        self,
+        resume: Resume,
+        access: Access,
+        caller: Caller,
+    ) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream! {
             let _counted = Counted::new(&self.stats);
             let mut told = self.recent.through();
@@ -219,6 +225,10 @@ impl Broadcaster {
                         tokio::select! {
                             () = self.stopping.cancelled() => {}
                             _ = keepalive.tick() => {
+                                // A database that does not answer says nothing about the token.
+                                if matches!(access.still_admits(&caller).await, Ok(false)) {
+                                    return;
+                                }
                                 yield Ok(Bytes::from_static(b"event: keepalive\ndata: {}\n\n"));
                             }
                             told = told.changed() => if told.is_err() { return },
@@ -291,7 +301,8 @@ impl Drop for Counted {
 /// `connected` says from where on; `call.created`, `call.updated`, `contact.updated` and `conversation.updated` are one
 /// event of the log each; `keepalive` comes every 30 seconds; `reset` says that the position is not one of this log, so that everything must be loaded
 /// again; `goodbye` is the last before callbook stops, with the time to wait in `retry`. `id` is to be sent back as
-/// `Last-Event-ID`, which browsers do, and then nothing is missed and nothing comes twice.
+/// `Last-Event-ID`, which browsers do, and then nothing is missed and nothing comes twice. A token that is revoked
+/// ends its streams within about 30 seconds.
 #[utoipa::path(
     get,
     path = "/events/calls",
@@ -304,6 +315,7 @@ impl Drop for Counted {
 )]
 pub async fn calls(
     State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, ApiError> {
@@ -320,7 +332,7 @@ pub async fn calls(
         // A proxy that collects the answer would hold the events back.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(state.broadcaster.serve(resume))).into_response())
+    Ok((headers, Body::from_stream(state.broadcaster.serve(resume, state.access, caller))).into_response())
 }
 
 fn after(uri: &Uri, incarnation: &str) -> Result<Resume, ApiError> {

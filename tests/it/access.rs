@@ -256,7 +256,11 @@ async fn a_browser_signs_in_with_a_token_and_out_again() {
 
     // A token that is revoked ends the sessions that were signed in with it.
     let session = cookie(&sign_in(&secret).await);
+    let access = &callbook.app.state.access;
+    let caller = access.by_token(&secret.clone().into()).await.unwrap().unwrap();
+    assert!(access.still_admits(&caller).await.unwrap());
     tokens::revoke(&callbook.pool, "anna").await.unwrap();
+    assert!(!access.still_admits(&caller).await.unwrap(), "a stream that is open ends");
     assert_eq!(with(Method::GET, "/api/conversations", &session).send().await.unwrap().status(), 401);
     // One of the environment's token ends with that.
     let session = cookie(&sign_in(ADMIN_TOKEN).await);
