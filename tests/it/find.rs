@@ -153,9 +153,9 @@ fn matches(call: &Value, names: &[&str], parameters: &[(&str, String)]) -> bool 
     parameters.iter().all(|(name, value)| match *name {
         "direction" => call["direction"] == **value,
         "status" => call["call_status"] == **value,
-        "missed" => call["missed"].to_string() == *value,
+        "missed" => call["missed"] == (value == "true"),
         "number" => contact["handle"] == **value || call["line"] == **value,
-        "has_recording" => (!call["call"]["recording_url"].is_null()).to_string() == *value,
+        "has_recording" => call["call"]["recording_url"].is_null() == (value == "false"),
         "from" => call["created_at"].as_str().unwrap() >= &**value,
         "to" => call["created_at"].as_str().unwrap()[..10] <= **value,
         "search" => {
