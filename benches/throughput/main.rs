@@ -212,7 +212,7 @@ async fn bench(options: &Options) -> anyhow::Result<()> {
 async fn measure(part: Part, server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::Result<()> {
     match part {
         Part::Units => units::run(server, sizes, table).await,
-        Part::Webhooks => webhooks::run(server, sizes, table).await,
+        Part::Webhooks => Box::pin(webhooks::run(server, sizes, table)).await,
         Part::Ingest => ingest::run(server, sizes, table).await,
         Part::Import => import::run(server, sizes, table).await,
         Part::CatchUp => catch_up::run(server, sizes, table).await,
