@@ -80,7 +80,7 @@ pub async fn restore(
     continue_numbering(&mut tx).await?;
     sqlx::query("update worker_lease set epoch = $1").bind(epoch).execute(&mut *tx).await?;
     // Positions will be used again for other events than the lost ones: this is another life of the log.
-    begin_another_life(&mut tx).await?;
+    sqlx::query("update installation set incarnation = default").execute(&mut *tx).await?;
     spool.sync()?;
     tx.commit().await?;
     Ok(Restored { manifest, rows: end.rows, spooled: spool.keep() })
@@ -150,20 +150,6 @@ async fn clear(connection: &mut PgConnection) -> sqlx::Result<()> {
 fn up_to(newest: i64) -> Migrator {
     let migrations = MIGRATIONS.iter().filter(|migration| migration.version <= newest).cloned().collect();
     Migrator { migrations: Cow::Owned(migrations), ..Migrator::DEFAULT }
-}
-
-/// The default of the column makes up a new name for it (migration 0016).
-async fn begin_another_life(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let is_named: bool = sqlx::query_scalar(
-        "select exists (select from information_schema.columns
-                         where table_schema = 'public' and table_name = 'installation' and column_name = 'incarnation')",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    if is_named {
-        sqlx::query("update installation set incarnation = default").execute(connection).await?;
-    }
-    Ok(())
 }
 
 /// Takes what the archive has, table by table. Gives its last word; an archive without one was cut off.

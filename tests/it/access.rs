@@ -43,7 +43,7 @@ async fn code(response: Response) -> (u16, String) {
 }
 
 /// Everything in the API, by the least role that may call it.
-const ROUTES: [(&str, &str, Option<Role>); 47] = [
+const ROUTES: [(&str, &str, Option<Role>); 48] = [
     ("GET", "/health", None),
     ("GET", "/livez", None),
     ("GET", "/readyz", None),
@@ -64,6 +64,7 @@ const ROUTES: [(&str, &str, Option<Role>); 47] = [
     ("GET", "/api/recordings/{sid}/media", Some(Role::Viewer)),
     ("GET", "/api/stats", Some(Role::Viewer)),
     ("GET", "/api/sync/scorecard", Some(Role::Viewer)),
+    ("GET", "/metrics", Some(Role::Viewer)),
     ("GET", "/events/calls", Some(Role::Viewer)),
     ("GET", "/events/stats", Some(Role::Viewer)),
     ("PATCH", "/api/conversations/{id}/state", Some(Role::Dispatcher)),

@@ -82,6 +82,8 @@ async fn what_was_acknowledged_before_the_backup_comes_back_and_the_book_goes_on
     assert_eq!(restored.manifest, manifest);
     let pool = installation::connect(fresh.options(), 5).await.unwrap();
     let ids = installation::prepare(&pool, &owner()).await.unwrap();
+    let life = "select incarnation from installation";
+    assert_ne!(rows(&pool, life).await, rows(&callbook.pool, life).await, "positions mean other events now");
     let log = LOG.replace("{head}", &manifest.position.to_string());
     assert_eq!(rows(&pool, &log).await, rows(&callbook.pool, &log).await);
     let (kept, all) = (rows(&pool, KEYS).await, rows(&callbook.pool, KEYS).await);

@@ -26,6 +26,17 @@ async fn a_decided_row_of_the_inbox_goes_after_its_days_and_nothing_else_does() 
     // It means nothing: somebody has to look at it.
     sent.send("voice-status", &pairs(&[("CallStatus", "ringing")])).await;
     let head = callbook.settled().await;
+    for (key, age) in [("old", "25 hours"), ("young", "23 hours")] {
+        sqlx::query(
+            "insert into idempotency_keys (key, request_digest, answer, created_at)
+             values ($1, sha256(convert_to($1, 'UTF8')), '{}', clock_timestamp() - $2::interval)",
+        )
+        .bind(key)
+        .bind(age)
+        .execute(&callbook.pool)
+        .await
+        .unwrap();
+    }
     twilio.pass(Duration::days(30));
     assert_eq!(callbook.count(ROWS).await, 4);
 
@@ -34,6 +45,10 @@ async fn a_decided_row_of_the_inbox_goes_after_its_days_and_nothing_else_does() 
     let dead = "select count(*) from twilio_webhook_inbox where processing_status = 'dead_letter'";
     assert_eq!(callbook.count(dead).await, 1);
     assert_eq!(callbook.count("select max(id) from call_events").await, head, "the log is kept");
+    while callbook.count("select count(*) from idempotency_keys where key = 'old'").await > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(callbook.count("select count(*) from idempotency_keys").await, 1, "a day is promised");
     callbook.verify().await;
 
     let explained = callbook.get(&format!("/api/calls/{}/explain", call_sid(1))).await;

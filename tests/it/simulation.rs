@@ -44,7 +44,7 @@ async fn five_hundred_calls_end_as_the_simulator_says() {
         loop {
             for _ in 0..7 {
                 let frame = cut_off.next().await;
-                if frame.event != "connected" {
+                if frame.event != "connected" && frame.event != "keepalive" {
                     seen.push(frame.id);
                 }
             }
@@ -62,7 +62,9 @@ async fn five_hundred_calls_end_as_the_simulator_says() {
         sqlx::query_scalar("select id from call_events order by id").fetch_all(&callbook.pool).await.unwrap();
     assert_eq!(seen, log[..seen.len()], "a client that is cut off gets every event once and in order");
     assert_eq!(steady.next().await.event, "connected");
-    let all: Vec<i64> = steady.until(head).await.into_iter().map(|frame| frame.id).collect();
+    let frames = steady.until(head).await.into_iter();
+    // On a busy machine the calls last longer than nothing is said.
+    let all: Vec<i64> = frames.filter(|frame| frame.event != "keepalive").map(|frame| frame.id).collect();
     assert_eq!(all, log, "a client that stays gets every event once and in order");
 
     let shown: Vec<Shown> = sqlx::query_as(
