@@ -17,7 +17,6 @@ use projections::log::StoredEvent;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use serde::Serialize;
 use sqlx::{Connection, PgConnection};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -119,7 +118,7 @@ fn of_conversation(withheld: bool, event: &ConversationEvent) -> NewEvent {
 }
 
 /// Without a place in its stream yet.
-fn new_event<A: Aggregate>(aggregate_id: &str, event: &(impl DomainEvent + Serialize)) -> NewEvent {
+fn new_event<A: Aggregate>(aggregate_id: &str, event: &impl DomainEvent) -> NewEvent {
     NewEvent {
         aggregate_type: A::TYPE,
         aggregate_id: aggregate_id.to_owned(),
