@@ -180,7 +180,9 @@ mod tests {
     async fn nobody_waits_for_such_a_client_once_it_stops() {
         let stopping = CancellationToken::new();
         let (address, stalled) = endless(Duration::from_secs(3_600), stopping.clone()).await;
-        let _idle = ask(address).await;
+        let mut idle = ask(address).await;
+        // What has not been accepted by then is not answered at all.
+        assert!(idle.read(&mut [0; 64]).await.unwrap() > 0);
         stopping.cancel();
         until_stalled(&stalled, 1).await;
     }
