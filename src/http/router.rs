@@ -120,7 +120,7 @@ pub fn router(state: AppState) -> Router {
         let admitted = from_fn_with_state((state.access.clone(), role), access::require);
         // Inside: how often somebody asks is counted when it is known who it is.
         let often = from_fn_with_state(limits.clone(), limits::often);
-        let up_to_date = from_fn_with_state(state.progress.clone(), min_position::wait);
+        let up_to_date = from_fn_with_state((state.pool.clone(), state.progress.clone()), min_position::wait);
         Router::from(routes.route_layer(up_to_date).route_layer(often).route_layer(admitted))
     });
     let routes = restricted.fold(Router::from(for_anybody()), Router::merge);

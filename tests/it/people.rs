@@ -287,8 +287,25 @@ async fn a_read_waits_for_the_position_it_names() {
     let path = added.location.clone().unwrap();
     let read = callbook.get(&format!("{path}?min_position={}", added.position())).await;
     assert!(read["position"].as_i64().unwrap() >= added.position());
-    let (status, problem) = callbook.fetch(&format!("{path}?min_position={}", added.position() + 1)).await;
+    let ahead = format!("{path}?min_position={}", added.position() + 1);
+    let (status, problem) = callbook.fetch(&ahead).await;
+    assert_eq!(
+        (status, &problem["parameter"]),
+        (400, &json!("min_position")),
+        "nobody has written that: {problem}"
+    );
+
+    // Somebody keeps the projection's lock.
+    let mut locking = callbook.pool.begin().await.unwrap();
+    sqlx::query("select from read_model_generations for update").execute(&mut *locking).await.unwrap();
+    let other = json!({ "number": "+15085140321" });
+    let written = ask(&callbook, Method::POST, "/api/contacts", &[], Some(&other)).await;
+    assert_eq!(written.status, 201, "{:?}", written.body);
+    let late = format!("{path}?min_position={}", written.position());
+    let (status, problem) = callbook.fetch(&late).await;
     assert_eq!((status, &problem["code"]), (503, &json!("not-reached")), "{problem}");
+    locking.rollback().await.unwrap();
+    assert_eq!(callbook.fetch(&late).await.0, 200);
     let (status, problem) = callbook.fetch("/api/conversations?min_position=soon").await;
     assert_eq!((status, &problem["parameter"]), (400, &json!("min_position")));
 }
