@@ -1,6 +1,6 @@
-//! What has done its work and can be told again is not kept for ever: rows of the inbox that were decided long ago,
-//! and the keys of requests that nobody repeats any more.
-//! The log is kept for good, and so is what somebody still has to see to (dead letters).
+//! What has done its work and can be told again is not kept for ever: rows of the inbox that were decided long ago, and
+//! the keys of requests that nobody repeats any more. The log is kept for good, and so is what somebody still has to
+//! see to (dead letters).
 //!
 //! Of many callbooks on one database, the one that holds the worker lease clears away, a few rows at a time, so that
 //! nobody waits for it. A webhook that comes again after its row has gone is decided again, and tells nothing new.

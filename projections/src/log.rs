@@ -2,6 +2,7 @@
 
 use domain::call::CallEvent;
 use domain::call::event::{DecodeError, Told};
+use domain::sid::CallSid;
 use futures::stream::BoxStream;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -23,9 +24,14 @@ pub struct StoredEvent {
     pub recorded_at: OffsetDateTime,
 }
 
+/// How a stream is called where anybody may read it: a call's SID says nothing of a person, a party's number does.
+pub fn nameable(aggregate_id: &str) -> &str {
+    if CallSid::try_new(aggregate_id).is_ok() { aggregate_id } else { "of a party" }
+}
+
 /// An event that the log holds and this binary cannot read.
 #[derive(Debug, thiserror::Error)]
-#[error("the event at position {position} ({aggregate_id}, number {sequence}) cannot be read")]
+#[error("the event at position {position} ({}, number {sequence}) cannot be read", nameable(aggregate_id))]
 pub struct Unreadable {
     pub position: i64,
     pub aggregate_id: String,

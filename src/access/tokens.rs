@@ -128,6 +128,10 @@ pub async fn list(pool: &PgPool) -> sqlx::Result<Vec<Token>> {
 
 /// Lets nobody in by it from now on, nor by the sessions that were signed in with it.
 pub async fn revoke(pool: &PgPool, name: &str) -> Result<Token, TokenError> {
+    // No token has such a name, and PostgreSQL does not take every one.
+    if name.chars().any(char::is_control) {
+        return Err(TokenError::Unknown { name: name.to_owned() });
+    }
     let row: Option<Row> = sqlx::query_as(
         "update api_tokens set revoked_at = clock_timestamp() where name = $1 and revoked_at is null
          returning id, name, role, created_at, last_used_at, revoked_at",

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use cqrs_es::DomainEvent;
 use domain::decider::Decider;
 use domain::upcast::DecodeError;
+use projections::log::nameable;
 use sqlx::PgConnection;
 
 use super::NewEvent;
@@ -20,7 +21,7 @@ pub struct StreamState<A> {
 /// Why a stream cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("event {sequence} of {aggregate_id} cannot be read")]
+    #[error("event {sequence} ({}) cannot be read", nameable(aggregate_id))]
     Event {
         aggregate_id: String,
         sequence: i64,

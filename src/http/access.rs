@@ -1,8 +1,11 @@
 //! Who is let in, and to what: by a bearer token, by the cookie of a browser that signed in, or, where calls are
 //! simulated and only this machine can ask, by asking.
 
+use std::net::IpAddr;
+
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -52,7 +55,19 @@ pub async fn identify(
         }
         return Ok(Some(caller));
     }
-    Ok(access.without_token())
+    // A page that somebody of this machine looks at must not act for them, whatever name it gave this address.
+    let by_itself = is_for_this_machine(headers) && (method.is_safe() || is_same_origin(headers));
+    Ok(access.without_token().filter(|_| by_itself))
+}
+
+/// Whether whoever asks knows callbook by an address of this machine.
+fn is_for_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(HOST) else { return true };
+    let authority = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok());
+    authority.is_some_and(|authority| {
+        let name = authority.host().trim_matches(['[', ']']);
+        name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
 }
 
 /// The token of the `Authorization` header, if there is one.

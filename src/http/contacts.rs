@@ -156,7 +156,7 @@ pub async fn change(
     Ok(card(&state, &party, edited))
 }
 
-/// Puts a number into the book. Where it is there, 200 says as what; only what nobody has edited yet takes the body.
+/// Puts a number into the book. Where somebody has edited it already, nothing changes, and 200 says what is there.
 #[utoipa::path(
     post, path = "/api/contacts", tag = "contacts",
     params(
@@ -165,7 +165,7 @@ pub async fn change(
     request_body = NewContact,
     responses(
         (status = 201, body = ContactCard, headers(("ETag", description = "The version"), ("Location", description = "Where the contact is"))),
-        (status = 200, description = "It was there", body = ContactCard, headers(("ETag", description = "The version"), ("Location", description = "Where the contact is"))),
+        (status = 200, description = "Somebody has edited it already; nothing has changed", body = ContactCard, headers(("ETag", description = "The version"), ("Location", description = "Where the contact is"))),
         (status = 412, description = "There is no version yet that `If-Match` could name", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The key was used for another request", body = Problem, content_type = "application/problem+json"),
     )
@@ -186,14 +186,11 @@ pub async fn add(
         notes: Some(text("/notes", new.notes.as_deref(), Notes::try_new)?),
         tags: Some(tags(new.tags.as_deref())?),
     };
-    let mut snapshot = open(&state).await?;
     let id = state.ids.contact(&party.key());
-    let known = snapshot.editable_contact(&state.ids, id).await.map_err(unreadable)?;
-    drop(snapshot);
     let command = ContactCommand::Add { party: party.clone(), details, at: OffsetDateTime::now_utc() };
     let edit = terms.edit(vec![command], &new)?;
     let edited = state.editor.edit::<Contact>(&party.key(), edit).await?;
-    let status = if edited.recorded && known.is_none() { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if edited.recorded { StatusCode::CREATED } else { StatusCode::OK };
     let location = HeaderValue::try_from(format!("/api/contacts/{id}")).map_err(ApiError::internal)?;
     Ok((status, [(LOCATION, location)], card(&state, &party, edited)).into_response())
 }

@@ -146,7 +146,11 @@ impl<E: std::error::Error + Send + Sync + 'static> EditError<E> {
                 ApiError::Unavailable { what: "the log", source: error.into() }
             }
             Self::Commit(error) => ApiError::internal(error),
-            Self::Load(error) => ApiError::internal(error),
+            Self::Load(error @ LoadError::Event { .. }) => {
+                let reason =
+                    format!("{error}, so nothing can be added to it; `callbook lint-log` says which it is");
+                ApiError::StandsStill { reason }
+            }
         }
     }
 }

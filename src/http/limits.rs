@@ -1,4 +1,5 @@
-//! What a request to the API may take: how often somebody may ask, and how long the answer may take. Twilio's webhooks are limited by their signature, and by nothing here.
+//! What a request to the API may take: how often somebody may ask, and how long the answer may take. Twilio's webhooks
+//! are limited by their signature, and by nothing here.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -25,9 +26,9 @@ pub const READ_PATIENCE: Duration = Duration::from_secs(12);
 const UNHURRIED: &str = "/api/recordings/{sid}/media";
 /// Callers that are remembered before those are forgotten that have not asked for long.
 const REMEMBERED: usize = 10_000;
-/// Sign-ins that may fail from one address, at once and then one each so often.
-const FAILED_SIGN_INS: NonZeroU32 = NonZeroU32::new(10).unwrap();
-const BETWEEN_FAILED_SIGN_INS: Duration = Duration::from_secs(30);
+/// Sign-ins from one address, at once and then one each so often: of all of an office, where a proxy is in front.
+const SIGN_INS: NonZeroU32 = NonZeroU32::new(30).unwrap();
+const BETWEEN_SIGN_INS: Duration = Duration::from_secs(10);
 
 /// Whose requests are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +42,7 @@ enum CountedAs {
 #[derive(Clone, Debug)]
 pub struct Limits {
     requests: Option<Arc<DefaultKeyedRateLimiter<CountedAs>>>,
-    failed_sign_ins: Arc<DefaultKeyedRateLimiter<IpAddr>>,
+    sign_ins: Arc<DefaultKeyedRateLimiter<IpAddr>>,
     origins: Arc<[HeaderValue]>,
 }
 
@@ -51,19 +52,19 @@ impl Limits {
             .per_second
             .map(|rate| Arc::new(RateLimiter::keyed(Quota::per_second(rate).allow_burst(limits.burst))));
         // `with_period` has no quota only for a period of nothing.
-        let sign_ins = Quota::with_period(BETWEEN_FAILED_SIGN_INS)
+        let sign_ins = Quota::with_period(BETWEEN_SIGN_INS)
             .unwrap_or(Quota::per_minute(NonZeroU32::MIN))
-            .allow_burst(FAILED_SIGN_INS);
+            .allow_burst(SIGN_INS);
         Self {
             requests,
-            failed_sign_ins: Arc::new(RateLimiter::keyed(sign_ins)),
+            sign_ins: Arc::new(RateLimiter::keyed(sign_ins)),
             origins: limits.cors_allowed_origins.clone().into(),
         }
     }
 
-    /// Counts a sign-in that has failed, from the address of [`peer`]; an error where there were too many.
-    pub fn sign_in_failed(&self, peer: IpAddr) -> Result<(), ApiError> {
-        count(&self.failed_sign_ins, &peer)
+    /// Counts a sign-in from the address of [`peer`]; an error where there were too many.
+    pub fn sign_in(&self, peer: IpAddr) -> Result<(), ApiError> {
+        count(&self.sign_ins, &peer)
     }
 
     /// Which pages of other origins may ask, with a token of their own: none, unless configured.
@@ -107,8 +108,8 @@ pub async fn often(State(limits): State<Limits>, request: Request, next: Next) -
     }
 }
 
-/// For `layer(from_fn_with_state(READ_PATIENCE, limits::in_time))`: a read is answered or told to come back, whatever the database does. Of an
-/// answer that is streamed only the beginning is waited for.
+/// For `layer(from_fn_with_state(READ_PATIENCE, limits::in_time))`: a read is answered or told to come back, whatever
+/// the database does. Of an answer that is streamed only the beginning is waited for.
 pub async fn in_time(State(patience): State<Duration>, request: Request, next: Next) -> Response {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
@@ -193,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn sign_ins_that_fail_are_few_from_one_address() {
+    fn sign_ins_from_one_address_are_few() {
         let limits = limits(0, 1);
         let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
-        for _ in 0..FAILED_SIGN_INS.get() {
-            limits.sign_in_failed(one).unwrap();
+        for _ in 0..SIGN_INS.get() {
+            limits.sign_in(one).unwrap();
         }
-        assert!(matches!(limits.sign_in_failed(one), Err(ApiError::TooOften { .. })));
-        limits.sign_in_failed(other).unwrap();
+        assert!(matches!(limits.sign_in(one), Err(ApiError::TooOften { .. })));
+        limits.sign_in(other).unwrap();
     }
 
     #[tokio::test]

@@ -104,8 +104,8 @@ pub enum ApiError {
     NotRetriable { id: i64, status: String },
     #[error("{matching} rows can be tried again, and {expected} were expected; nothing was changed")]
     CountChanged { matching: i64, expected: i64 },
-    #[error("the call {sid} is not quarantined")]
-    NotQuarantined { sid: String },
+    #[error("{key} is not quarantined", key = shortened(.key))]
+    NotQuarantined { key: String },
     /// `reason` says which fold built the tables.
     #[error("{reason}")]
     OtherFold { reason: String },
@@ -235,7 +235,7 @@ impl ApiError {
                 (StatusCode::CONFLICT, "count-changed", Some("They are not as many as expected"))
             }
             Self::NotQuarantined { .. } => {
-                (StatusCode::NOT_FOUND, "not-quarantined", Some("The call is not quarantined"))
+                (StatusCode::NOT_FOUND, "not-quarantined", Some("It is not quarantined"))
             }
             Self::OtherFold { .. } => {
                 (StatusCode::CONFLICT, "other-fold", Some("The read model is of another fold"))

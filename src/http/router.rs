@@ -136,6 +136,8 @@ pub fn router(state: AppState) -> Router {
 /// What holds for every request to the API, and for no webhook.
 fn limited(routes: Router<AppState>, limits: &Limits) -> Router<AppState> {
     let routes = routes
+        // Within the layers: what a browser asks before it asks comes by a method that no route takes.
+        .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(json_body::LARGEST))
         .layer(from_fn_with_state(limits::READ_PATIENCE, limits::in_time));
     match limits.cors() {

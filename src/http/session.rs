@@ -80,7 +80,7 @@ pub async fn who(
         (status = 200, body = Session, headers(("set-cookie" = String, description = "`callbook_session`"))),
         (status = 401, description = "The token is not valid", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "A page of another site asked", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "Too many sign-ins from there have failed", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many sign-ins from there", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn sign_in(
@@ -92,11 +92,10 @@ pub async fn sign_in(
     if !is_same_origin(&headers) {
         return Err(ApiError::CrossSite);
     }
+    state.door.limits.sign_in(peer.ip())?;
     let signed_in = state.access.sign_in(&token).await.map_err(unreadable)?;
-    let Some(SignedIn { caller, secret, expires_at }) = signed_in else {
-        state.door.limits.sign_in_failed(peer.ip())?;
-        return Err(ApiError::Unauthenticated { reason: "the token is not valid" });
-    };
+    let SignedIn { caller, secret, expires_at } =
+        signed_in.ok_or(ApiError::Unauthenticated { reason: "the token is not valid" })?;
     let mut cookie = cookie(&state, &headers, secret.expose_secret().to_owned());
     cookie.set_expires(expires_at);
     let body = Session {

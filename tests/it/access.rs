@@ -80,7 +80,7 @@ const ROUTES: [(&str, &str, Option<Role>); 48] = [
     ("POST", "/api/rebuilds/{id}/cancel", Some(Role::Engineer)),
     ("GET", "/api/quarantine", Some(Role::Engineer)),
     ("POST", "/api/quarantine/retry", Some(Role::Engineer)),
-    ("POST", "/api/quarantine/{sid}/retry", Some(Role::Engineer)),
+    ("POST", "/api/quarantine/{key}/retry", Some(Role::Engineer)),
     ("GET", "/api/inbox", Some(Role::Engineer)),
     ("GET", "/api/inbox/{id}", Some(Role::Engineer)),
     ("POST", "/api/inbox/retry", Some(Role::Engineer)),
@@ -96,7 +96,10 @@ const ROUTES: [(&str, &str, Option<Role>); 48] = [
 
 /// Something that is there, so that a refusal is about the caller.
 fn filled(path: &str, conversation: &str) -> String {
-    path.replace("{id}", conversation).replace("{sid}", &call_sid(1)).replace("{name}", "nobody")
+    path.replace("{id}", conversation)
+        .replace("{sid}", &call_sid(1))
+        .replace("{key}", &call_sid(1))
+        .replace("{name}", "nobody")
 }
 
 /// What a caller who is let in is answered; everything that is no refusal of the caller.
@@ -284,6 +287,11 @@ async fn a_simulated_callbook_that_only_this_machine_reaches_asks_nobody_who_the
     );
     let open = stranger().get(format!("{}/api/tokens", callbook.url)).send().await.unwrap();
     assert_eq!(open.status(), 200);
+    // What the page of another site has somebody's browser do here, also where it gives this address a name of its own.
+    for (name, value) in [("origin", "https://elsewhere.example"), ("host", "elsewhere.example")] {
+        let forged = stranger().post(format!("{}/api/sync/recent", callbook.url)).header(name, value);
+        assert_eq!(code(forged.send().await.unwrap()).await, (401, "unauthenticated".to_owned()), "{name}");
+    }
     // Whoever says who they are is held to it.
     let viewer = token(&callbook, "viewer", Role::Viewer).await;
     let held =
@@ -317,5 +325,22 @@ async fn a_field_that_cannot_be_used_is_named_by_its_pointer() {
     assert_eq!(post("{}", "text/plain").await.1["code"], "unsupported-media-type");
     let large = format!(r#"{{"name":"{}","role":"viewer"}}"#, "a".repeat(300_000));
     assert_eq!(post(&large, "application/json").await.1["code"], "payload-too-large");
+    callbook.stop().await;
+}
+
+#[tokio::test]
+async fn a_page_of_a_configured_origin_may_ask_with_a_token() {
+    let callbook = Callbook::with(&[("CORS_ALLOWED_ORIGINS", "https://desk.example.com")]).await;
+    for (path, method) in [("/api/conversations", "GET"), ("/api/contacts/1", "PATCH")] {
+        let asked_before = stranger()
+            .request(Method::OPTIONS, format!("{}{path}", callbook.url))
+            .header("origin", "https://desk.example.com")
+            .header("access-control-request-method", method)
+            .header("access-control-request-headers", "authorization");
+        let answer = asked_before.send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{method} {path}");
+        assert_eq!(answer.headers()["access-control-allow-origin"], "https://desk.example.com");
+        assert!(answer.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+    }
     callbook.stop().await;
 }

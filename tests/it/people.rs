@@ -152,7 +152,7 @@ async fn a_number_has_its_name_before_it_first_calls() {
     // Who has called and was never edited takes what is entered.
     report(&callbook, &missed(2, STRANGER, 12)).await;
     let known = add(&callbook, json!({ "number": STRANGER, "name": "Bob" })).await;
-    assert_eq!((known.status, &known.body["name"]), (200, &json!("Bob")));
+    assert_eq!((known.status, &known.body["name"]), (201, &json!("Bob")));
 }
 
 #[tokio::test]
@@ -272,11 +272,21 @@ async fn a_request_that_names_itself_has_one_effect_however_often_it_comes() {
     assert_eq!((other.status, &other.body["code"]), (422, &json!("key-used")));
     let events = "select count(*) from call_events where aggregate_type = 'contact'";
     assert_eq!(callbook.count(events).await, 2);
+    let added = async || {
+        let new = json!({ "number": "+15085140321", "name": "Cid" });
+        ask(&callbook, Method::POST, "/api/contacts", &[("idempotency-key", "0b7e")], Some(&new)).await
+    };
+    let (first, again) = (added().await, added().await);
+    assert_eq!(
+        (first.status, again.status, &first.body),
+        (201, 201, &again.body),
+        "the status is the same too"
+    );
     let bad = ask(&callbook, Method::PATCH, &contact, &[("idempotency-key", "a b")], Some(&json!({}))).await;
     assert_eq!((bad.status, &bad.body["parameter"]), (400, &json!("Idempotency-Key")));
 
     assert_eq!(idempotency::forget(&callbook.pool, idempotency::KEPT).await.unwrap(), 0);
-    assert_eq!(idempotency::forget(&callbook.pool, Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(idempotency::forget(&callbook.pool, Duration::ZERO).await.unwrap(), 2);
     assert_eq!(named(here, "Ann").await.status, 412, "a forgotten key is a new one");
 }
 
@@ -368,7 +378,7 @@ async fn what_cannot_be_entered_is_refused_by_its_pointer() {
         let is = (answer.status, answer.body["pointer"].as_str());
         assert_eq!(is, (400, Some(pointer)), "{body}: {}", answer.body);
     }
-    for (number, is) in [("12", 400), (OURS, 400), (CUSTOMER, 200)] {
+    for (number, is) in [("12", 400), (OURS, 400), (CUSTOMER, 201), (CUSTOMER, 200)] {
         let answer = add(&callbook, json!({ "number": number })).await;
         assert_eq!(answer.status, is, "{number}: {}", answer.body);
     }

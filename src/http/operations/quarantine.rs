@@ -4,8 +4,7 @@ use ::projections::conversations::Fold;
 use ::projections::projector::ProjectError;
 use ::projections::quarantine::{self, Quarantined, Retried};
 use axum::Json;
-use axum::extract::State;
-use domain::sid::CallSid;
+use axum::extract::{Path, State};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::serde::rfc3339;
@@ -14,7 +13,6 @@ use utoipa::ToSchema;
 use crate::app::AppState;
 use crate::http::conversations::{open, unreadable};
 use crate::http::problem::{ApiError, Problem};
-use crate::http::sid::{OfCall, Sid};
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Quarantine {
@@ -23,9 +21,12 @@ pub struct Quarantine {
     position: i64,
 }
 
-/// A call that was set aside with its family.
+/// A call that was set aside with its family, or what people entered about a party.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QuarantinedCall {
+    /// `call`, `contact` or `conversation`.
+    aggregate_type: String,
+    /// Of a party, its natural key.
     call_sid: String,
     root_sid: String,
     /// The thread that is stale meanwhile.
@@ -73,30 +74,33 @@ pub async fn retry_all(State(state): State<AppState>) -> Result<Json<Release>, A
     release(state, None).await
 }
 
-/// Folds the family of one call again.
+/// Folds the family of one call again, or what was entered about one party.
 #[utoipa::path(
-    post, path = "/api/quarantine/{sid}/retry", tag = "operations",
-    params(OfCall),
+    post, path = "/api/quarantine/{key}/retry", tag = "operations",
+    params(("key" = String, Path, description = "The Call SID of any leg, or the natural key of a party, as in `%2B15085140320`")),
     responses(
         (status = 200, body = Release),
         (status = 404, description = "It is not quarantined", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The tables are of another fold", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn retry(State(state): State<AppState>, Sid(sid): Sid<CallSid>) -> Result<Json<Release>, ApiError> {
-    let release = release(state, Some(sid.clone())).await?;
+pub async fn retry(
+    State(state): State<AppState>,
+    Path(key): Path<String>,
+) -> Result<Json<Release>, ApiError> {
+    let release = release(state, Some(key.clone())).await?;
     if release.released.is_empty() && release.kept.is_empty() {
-        return Err(ApiError::NotQuarantined { sid: sid.to_string() });
+        return Err(ApiError::NotQuarantined { key });
     }
     Ok(release)
 }
 
-async fn release(state: AppState, sid: Option<CallSid>) -> Result<Json<Release>, ApiError> {
+async fn release(state: AppState, key: Option<String>) -> Result<Json<Release>, ApiError> {
     // A caller who goes away leaves no family half-way.
-    let retried = tokio::spawn(async move {
-        let sid = sid.as_ref().map(CallSid::as_str);
-        quarantine::retry(&state.pool, &Fold::from(&state.ids), sid).await
-    });
+    let retried =
+        tokio::spawn(
+            async move { quarantine::retry(&state.pool, &Fold::from(&state.ids), key.as_deref()).await },
+        );
     let Retried { released, kept } = retried.await.map_err(ApiError::internal)??;
     let kept = kept.into_iter().map(|(call_sid, reason)| KeptCall { call_sid, reason }).collect();
     Ok(Json(Release { released, kept }))
@@ -105,6 +109,7 @@ async fn release(state: AppState, sid: Option<CallSid>) -> Result<Json<Release>,
 impl From<Quarantined> for QuarantinedCall {
     fn from(call: Quarantined) -> Self {
         Self {
+            aggregate_type: call.aggregate_type,
             call_sid: call.call_sid,
             root_sid: call.root_call_sid,
             conversation_id: call.conversation_id.map(|id| id.to_string()),

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::{PgPool, Postgres, QueryBuilder};
 use time::OffsetDateTime;
 
-use projections::begin::begin;
+use projections::begin::{READING, begin};
 
 /// What is asked for; what is left out does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub async fn list(
         query.push(" and id < ").push_bind(before);
     }
     query.push(" order by id desc limit ").push_bind(limit);
-    query.build_query_as().fetch_all(pool).await
+    query.build_query_as().fetch_all(&mut *begin(pool, READING).await?).await
 }
 
 pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<WholeItem>> {
@@ -129,7 +129,7 @@ pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<WholeItem>> {
 pub async fn count_retriable(pool: &PgPool, filter: &Filter) -> sqlx::Result<i64> {
     let mut query = QueryBuilder::new(format!("select count(*) from twilio_webhook_inbox where {RETRIABLE}"));
     narrow(&mut query, filter);
-    query.build_query_scalar().fetch_one(pool).await
+    query.build_query_scalar().fetch_one(&mut *begin(pool, READING).await?).await
 }
 
 /// Has them tried again if they are as many as expected; gives how many they are.
