@@ -87,6 +87,11 @@ pub enum BackupError {
          a backup of it first"
     )]
     BookExists { events: i64, requests: i64 },
+    #[error(
+        "the database has {relation} in its schema public, which is not callbook's and would be lost, with `--force` or \
+         without; restore into a database of its own"
+    )]
+    Foreign { relation: String },
     #[error("a callbook works on this database ({holder}); stop it first")]
     InUse { holder: String },
     #[error("the table {table} came back with {found} rows instead of {expected}; nothing was changed")]

@@ -18,6 +18,28 @@ use crate::installation::{MIGRATIONS, Owner};
 /// Files that the spool looks for (`ingest/spool.rs`).
 const SPOOL_FILES: u32 = 64;
 
+/// What callbook has in `public`. One that is missing here has `restore --force` refuse callbook's own book, which the
+/// tests do.
+const OURS: [&str; 16] = [
+    "_sqlx_migrations",
+    "api_tokens",
+    "call_events",
+    "idempotency_keys",
+    "installation",
+    "read_model_current",
+    "read_model_generations",
+    "rebuilds",
+    "sessions",
+    "sync_state",
+    "twilio_webhook_inbox",
+    "worker_lease",
+    // The views for psql.
+    "call_legs",
+    "contacts",
+    "conversations",
+    "messages",
+];
+
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restored {
@@ -59,6 +81,7 @@ pub async fn restore(
         });
     }
     let mut tx = database.begin().await?;
+    nothing_of_others(&mut tx).await?;
     let epoch = nobody_works(&mut tx).await?.unwrap_or_default().max(manifest.epoch) + 1;
     if !force {
         nothing_is_there(&mut tx).await?;
@@ -114,6 +137,41 @@ async fn nobody_works(connection: &mut PgConnection) -> Result<Option<i64>, Back
         Some(holder) => Err(BackupError::InUse { holder }),
         None => Ok(Some(epoch)),
     }
+}
+
+/// Refuses where a relation stands in `public` that is not ours: it would go with the schema. A name of ours in a
+/// database that callbook never migrated is somebody else's too.
+async fn nothing_of_others(connection: &mut PgConnection) -> Result<(), BackupError> {
+    let known = if migrated(connection).await? { &OURS[..] } else { &[] };
+    let foreign: Option<String> = sqlx::query_scalar(
+        "select r.relname::text
+           from pg_class r join pg_namespace n on n.oid = r.relnamespace and n.nspname = 'public'
+          where r.relkind not in ('i', 'I') and r.relname <> all ($1)
+            -- What a column has its numbers from is told of by its table.
+            and not exists (
+                select from pg_depend d
+                 where d.classid = 'pg_class'::regclass and d.objid = r.oid and d.deptype in ('a', 'i')
+                   and r.relkind = 'S')
+          order by r.relkind <> 'r', r.relname
+          limit 1",
+    )
+    .bind(known)
+    .fetch_optional(connection)
+    .await?;
+    foreign.map_or(Ok(()), |relation| Err(BackupError::Foreign { relation }))
+}
+
+/// Whether it was our first migration that was applied here, and not that of another program that uses sqlx.
+async fn migrated(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    if !exists(connection, "_sqlx_migrations").await? {
+        return Ok(false);
+    }
+    let first = MIGRATIONS.iter().min_by_key(|migration| migration.version);
+    sqlx::query_scalar("select exists (select from _sqlx_migrations where version = $1 and checksum = $2)")
+        .bind(first.map(|migration| migration.version))
+        .bind(first.map(|migration| &*migration.checksum))
+        .fetch_one(connection)
+        .await
 }
 
 async fn nothing_is_there(connection: &mut PgConnection) -> Result<(), BackupError> {
