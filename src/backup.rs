@@ -30,9 +30,9 @@ pub use save::save;
 /// Of this layout. A newer one is refused.
 const FORMAT: u32 = 1;
 
-/// What can be made again, or is about processes that run.
-const LEFT_OUT: [&str; 4] =
-    ["_sqlx_migrations", "worker_lease", "read_model_current", "read_model_generations"];
+/// What can be made again, or is about processes that run, or about browsers that are signed in.
+const LEFT_OUT: [&str; 5] =
+    ["_sqlx_migrations", "worker_lease", "read_model_current", "read_model_generations", "sessions"];
 
 /// What an archive says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

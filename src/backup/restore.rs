@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, Executor, PgConnection};
+use time::OffsetDateTime;
 
 use super::archive::{Member, Reader, failed};
 use super::save::quoted;
@@ -86,13 +87,14 @@ pub async fn restore(
     if !force {
         nothing_is_there(&mut tx).await?;
     }
+    let revoked = revoked(&mut tx).await?;
     clear(&mut tx).await?;
     // As it was when the backup was made: what a later migration makes of rows, it makes of these as well.
     up_to(manifest.migration).run(&mut *tx).await?;
     let mut spool =
         SpoolFiles { folder: spool_dir.to_owned(), account: owner.account_sid.clone(), made: Vec::new() };
     let mut found = BTreeMap::new();
-    let end = fill(&mut tx, &mut archive, &manifest, &mut spool, &mut found, &tell).await?;
+    let mut end = fill(&mut tx, &mut archive, &manifest, &mut spool, &mut found, &tell).await?;
     for (table, expected) in &end.rows {
         let found = found.get(table).copied().unwrap_or_default();
         if found != *expected {
@@ -101,6 +103,8 @@ pub async fn restore(
     }
     MIGRATIONS.run(&mut *tx).await?;
     continue_numbering(&mut tx).await?;
+    keep_out(&mut tx, revoked).await?;
+    end.rows.remove("sessions");
     sqlx::query("update worker_lease set epoch = $1").bind(epoch).execute(&mut *tx).await?;
     // Positions will be used again for other events than the lost ones: this is another life of the log.
     sqlx::query("update installation set incarnation = default").execute(&mut *tx).await?;
@@ -183,6 +187,34 @@ async fn nothing_is_there(connection: &mut PgConnection) -> Result<(), BackupErr
         }
     }
     if events + requests > 0 { Err(BackupError::BookExists { events, requests }) } else { Ok(()) }
+}
+
+/// Digests of the tokens that were revoked here, and when.
+async fn revoked(connection: &mut PgConnection) -> sqlx::Result<Vec<(Vec<u8>, OffsetDateTime)>> {
+    if !exists(connection, "api_tokens").await? {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as("select digest, revoked_at from api_tokens where revoked_at is not null")
+        .fetch_all(connection)
+        .await
+}
+
+/// A token that was revoked here stays so, and nobody is signed in: an older backup has the sessions too.
+async fn keep_out(
+    connection: &mut PgConnection,
+    revoked: Vec<(Vec<u8>, OffsetDateTime)>,
+) -> sqlx::Result<()> {
+    let (digests, times): (Vec<_>, Vec<_>) = revoked.into_iter().unzip();
+    sqlx::query(
+        "update api_tokens t set revoked_at = r.revoked_at
+           from unnest($1::bytea[], $2::timestamptz[]) r (digest, revoked_at)
+          where t.digest = r.digest and t.revoked_at is null",
+    )
+    .bind(digests)
+    .bind(times)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("delete from sessions").execute(connection).await.map(drop)
 }
 
 async fn exists(connection: &mut PgConnection, table: &str) -> sqlx::Result<bool> {
