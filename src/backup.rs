@@ -14,16 +14,20 @@
 //! ```
 
 mod archive;
+mod read_model;
 mod restore;
 mod save;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use projections::projector::ProjectError;
+use projections::rebuild::RebuildError;
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::MigrateError;
 use time::OffsetDateTime;
 
+pub use read_model::{ReadModel, make_read_model};
 pub use restore::{Restored, peek, restore};
 pub use save::save;
 
@@ -96,6 +100,14 @@ pub enum BackupError {
     InUse { holder: String },
     #[error("the table {table} came back with {found} rows instead of {expected}; nothing was changed")]
     Incomplete { table: String, found: u64, expected: u64 },
+    #[error("the read model came to position {position} of {head}; `callbook rebuild` shows why")]
+    Behind { position: i64, head: i64 },
+    #[error("the book is back, and its read model cannot be folded; `callbook rebuild` tries again")]
+    Fold(#[from] ProjectError),
+    #[error(
+        "the book is back, and its read model cannot be compared with a rebuild; `callbook rebuild --dry-run` tries again"
+    )]
+    ReadModel(#[from] RebuildError),
     #[error("the tables cannot be made")]
     Migration(#[from] MigrateError),
     #[error("the database failed")]

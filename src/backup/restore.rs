@@ -63,7 +63,7 @@ pub async fn peek(from: &Path) -> Result<(Manifest, Option<Vec<u8>>), BackupErro
 }
 
 /// Puts the book of an archive in the place of what the database has: nothing, unless `force` is given. The read model
-/// is empty afterwards. Whoever follows the live stream is told to load everything again.
+/// is empty afterwards; see [`super::make_read_model`]. Whoever follows the live stream is told to load everything again.
 pub async fn restore(
     database: &mut PgConnection,
     owner: &Owner,
