@@ -14,25 +14,29 @@
 //! ```
 
 mod archive;
+mod read_model;
 mod restore;
 mod save;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use projections::projector::ProjectError;
+use projections::rebuild::RebuildError;
 use serde::{Deserialize, Serialize};
 use sqlx::migrate::MigrateError;
 use time::OffsetDateTime;
 
+pub use read_model::{ReadModel, make_read_model};
 pub use restore::{Restored, peek, restore};
 pub use save::save;
 
 /// Of this layout. A newer one is refused.
 const FORMAT: u32 = 1;
 
-/// What can be made again, or is about processes that run.
-const LEFT_OUT: [&str; 4] =
-    ["_sqlx_migrations", "worker_lease", "read_model_current", "read_model_generations"];
+/// What can be made again, or is about processes that run, or about browsers that are signed in.
+const LEFT_OUT: [&str; 5] =
+    ["_sqlx_migrations", "worker_lease", "read_model_current", "read_model_generations", "sessions"];
 
 /// What an archive says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,10 +91,23 @@ pub enum BackupError {
          a backup of it first"
     )]
     BookExists { events: i64, requests: i64 },
+    #[error(
+        "the database has {relation} in its schema public, which is not callbook's and would be lost, with `--force` or \
+         without; restore into a database of its own"
+    )]
+    Foreign { relation: String },
     #[error("a callbook works on this database ({holder}); stop it first")]
     InUse { holder: String },
     #[error("the table {table} came back with {found} rows instead of {expected}; nothing was changed")]
     Incomplete { table: String, found: u64, expected: u64 },
+    #[error("the read model came to position {position} of {head}; `callbook rebuild` shows why")]
+    Behind { position: i64, head: i64 },
+    #[error("the book is back, and its read model cannot be folded; `callbook rebuild` tries again")]
+    Fold(#[from] ProjectError),
+    #[error(
+        "the book is back, and its read model cannot be compared with a rebuild; `callbook rebuild --dry-run` tries again"
+    )]
+    ReadModel(#[from] RebuildError),
     #[error("the tables cannot be made")]
     Migration(#[from] MigrateError),
     #[error("the database failed")]

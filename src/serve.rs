@@ -61,15 +61,20 @@ impl Home {
                     &config.sip_domain,
                 )
                 .with_context(|| format!("the simulated account in {}", data_dir.display()))?;
-                Ok(Self {
-                    data_dir,
-                    credentials: Credentials {
-                        owner: Owner { account_sid: account.sid.clone(), simulated: true },
-                        auth_token: account.auth_token.clone(),
-                    },
-                    simulated: Some(account),
-                })
+                Ok(Self::simulated(data_dir, account))
             }
+        }
+    }
+
+    /// With an account that is not, or not yet, the one that is kept in the folder.
+    pub fn simulated(data_dir: PathBuf, account: simulator::Account) -> Self {
+        Self {
+            data_dir,
+            credentials: Credentials {
+                owner: Owner { account_sid: account.sid.clone(), simulated: true },
+                auth_token: account.auth_token.clone(),
+            },
+            simulated: Some(account),
         }
     }
 

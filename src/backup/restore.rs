@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, Executor, PgConnection};
+use time::OffsetDateTime;
 
 use super::archive::{Member, Reader, failed};
 use super::save::quoted;
@@ -17,6 +18,28 @@ use crate::installation::{MIGRATIONS, Owner};
 
 /// Files that the spool looks for (`ingest/spool.rs`).
 const SPOOL_FILES: u32 = 64;
+
+/// What callbook has in `public`. One that is missing here has `restore --force` refuse callbook's own book, which the
+/// tests do.
+const OURS: [&str; 16] = [
+    "_sqlx_migrations",
+    "api_tokens",
+    "call_events",
+    "idempotency_keys",
+    "installation",
+    "read_model_current",
+    "read_model_generations",
+    "rebuilds",
+    "sessions",
+    "sync_state",
+    "twilio_webhook_inbox",
+    "worker_lease",
+    // The views for psql.
+    "call_legs",
+    "contacts",
+    "conversations",
+    "messages",
+];
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +63,7 @@ pub async fn peek(from: &Path) -> Result<(Manifest, Option<Vec<u8>>), BackupErro
 }
 
 /// Puts the book of an archive in the place of what the database has: nothing, unless `force` is given. The read model
-/// is empty afterwards. Whoever follows the live stream is told to load everything again.
+/// is empty afterwards; see [`super::make_read_model`]. Whoever follows the live stream is told to load everything again.
 pub async fn restore(
     database: &mut PgConnection,
     owner: &Owner,
@@ -59,17 +82,19 @@ pub async fn restore(
         });
     }
     let mut tx = database.begin().await?;
+    nothing_of_others(&mut tx).await?;
     let epoch = nobody_works(&mut tx).await?.unwrap_or_default().max(manifest.epoch) + 1;
     if !force {
         nothing_is_there(&mut tx).await?;
     }
+    let revoked = revoked(&mut tx).await?;
     clear(&mut tx).await?;
     // As it was when the backup was made: what a later migration makes of rows, it makes of these as well.
     up_to(manifest.migration).run(&mut *tx).await?;
     let mut spool =
         SpoolFiles { folder: spool_dir.to_owned(), account: owner.account_sid.clone(), made: Vec::new() };
     let mut found = BTreeMap::new();
-    let end = fill(&mut tx, &mut archive, &manifest, &mut spool, &mut found, &tell).await?;
+    let mut end = fill(&mut tx, &mut archive, &manifest, &mut spool, &mut found, &tell).await?;
     for (table, expected) in &end.rows {
         let found = found.get(table).copied().unwrap_or_default();
         if found != *expected {
@@ -78,6 +103,8 @@ pub async fn restore(
     }
     MIGRATIONS.run(&mut *tx).await?;
     continue_numbering(&mut tx).await?;
+    keep_out(&mut tx, revoked).await?;
+    end.rows.remove("sessions");
     sqlx::query("update worker_lease set epoch = $1").bind(epoch).execute(&mut *tx).await?;
     // Positions will be used again for other events than the lost ones: this is another life of the log.
     sqlx::query("update installation set incarnation = default").execute(&mut *tx).await?;
@@ -116,6 +143,41 @@ async fn nobody_works(connection: &mut PgConnection) -> Result<Option<i64>, Back
     }
 }
 
+/// Refuses where a relation stands in `public` that is not ours: it would go with the schema. A name of ours in a
+/// database that callbook never migrated is somebody else's too.
+async fn nothing_of_others(connection: &mut PgConnection) -> Result<(), BackupError> {
+    let known = if migrated(connection).await? { &OURS[..] } else { &[] };
+    let foreign: Option<String> = sqlx::query_scalar(
+        "select r.relname::text
+           from pg_class r join pg_namespace n on n.oid = r.relnamespace and n.nspname = 'public'
+          where r.relkind not in ('i', 'I') and r.relname <> all ($1)
+            -- What a column has its numbers from is told of by its table.
+            and not exists (
+                select from pg_depend d
+                 where d.classid = 'pg_class'::regclass and d.objid = r.oid and d.deptype in ('a', 'i')
+                   and r.relkind = 'S')
+          order by r.relkind <> 'r', r.relname
+          limit 1",
+    )
+    .bind(known)
+    .fetch_optional(connection)
+    .await?;
+    foreign.map_or(Ok(()), |relation| Err(BackupError::Foreign { relation }))
+}
+
+/// Whether it was our first migration that was applied here, and not that of another program that uses sqlx.
+async fn migrated(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    if !exists(connection, "_sqlx_migrations").await? {
+        return Ok(false);
+    }
+    let first = MIGRATIONS.iter().min_by_key(|migration| migration.version);
+    sqlx::query_scalar("select exists (select from _sqlx_migrations where version = $1 and checksum = $2)")
+        .bind(first.map(|migration| migration.version))
+        .bind(first.map(|migration| &*migration.checksum))
+        .fetch_one(connection)
+        .await
+}
+
 async fn nothing_is_there(connection: &mut PgConnection) -> Result<(), BackupError> {
     let (mut events, mut requests) = (0, 0);
     for (table, count) in [("call_events", &mut events), ("twilio_webhook_inbox", &mut requests)] {
@@ -125,6 +187,34 @@ async fn nothing_is_there(connection: &mut PgConnection) -> Result<(), BackupErr
         }
     }
     if events + requests > 0 { Err(BackupError::BookExists { events, requests }) } else { Ok(()) }
+}
+
+/// Digests of the tokens that were revoked here, and when.
+async fn revoked(connection: &mut PgConnection) -> sqlx::Result<Vec<(Vec<u8>, OffsetDateTime)>> {
+    if !exists(connection, "api_tokens").await? {
+        return Ok(Vec::new());
+    }
+    sqlx::query_as("select digest, revoked_at from api_tokens where revoked_at is not null")
+        .fetch_all(connection)
+        .await
+}
+
+/// A token that was revoked here stays so, and nobody is signed in: an older backup has the sessions too.
+async fn keep_out(
+    connection: &mut PgConnection,
+    revoked: Vec<(Vec<u8>, OffsetDateTime)>,
+) -> sqlx::Result<()> {
+    let (digests, times): (Vec<_>, Vec<_>) = revoked.into_iter().unzip();
+    sqlx::query(
+        "update api_tokens t set revoked_at = r.revoked_at
+           from unnest($1::bytea[], $2::timestamptz[]) r (digest, revoked_at)
+          where t.digest = r.digest and t.revoked_at is null",
+    )
+    .bind(digests)
+    .bind(times)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("delete from sessions").execute(connection).await.map(drop)
 }
 
 async fn exists(connection: &mut PgConnection, table: &str) -> sqlx::Result<bool> {

@@ -1,9 +1,9 @@
 //! Making a backup, while callbook goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use futures::TryStreamExt;
@@ -23,8 +23,9 @@ pub async fn save(
     tell: impl Fn(&str),
 ) -> Result<Manifest, BackupError> {
     let archive = Writer::create(to)?;
-    // Before the snapshot: what leaves the spool meanwhile is in the database by then, so it is in one of the two.
-    let spooled = spooled(spool_dir)?;
+    // Read to its end before the snapshot is taken: what has left the spool by then is in the database, and so in the
+    // snapshot. What is in both is taken once, by its key.
+    let spooled = spooled(spool_dir, to)?;
     let mut tx = database.begin_with("begin transaction isolation level repeatable read read only").await?;
     let manifest = describe(&mut tx).await?;
     archive.add("manifest.json", json(&manifest)).await?;
@@ -144,8 +145,9 @@ async fn copy(connection: &mut PgConnection, table: &Table, archive: &Writer) ->
     Ok(rows.unsigned_abs())
 }
 
-/// The spool's files, opened: one that is worked off is not taken away.
-fn spooled(folder: &Path) -> Result<Vec<(String, File)>, BackupError> {
+/// The spool's files, copied beside the archive, where there is room for them: callbook writes over the originals, and
+/// they may be larger than the memory. The copies have no names, so they go with whoever reads them.
+fn spooled(folder: &Path, to: &Path) -> Result<Vec<(String, File)>, BackupError> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -157,17 +159,31 @@ fn spooled(folder: &Path) -> Result<Vec<(String, File)>, BackupError> {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.ends_with(".spool") {
             let path = entry.path();
-            let file = File::open(&path).map_err(|source| failed("read", &path, source))?;
+            let mut file = File::open(&path).map_err(|source| failed("read", &path, source))?;
             let mut first = [0; 1 << 10];
             let read = file.read_at(&mut first, 0).map_err(|source| failed("read", &path, source))?;
             // It is zeros where nothing was ever kept.
             if first[..read].iter().any(|byte| *byte != 0) {
-                files.push((name, file));
+                let copied = nameless(to).and_then(|mut copy| {
+                    std::io::copy(&mut file, &mut copy)?;
+                    copy.rewind()?;
+                    Ok(copy)
+                });
+                files.push((name, copied.map_err(|source| failed("copied", &path, source))?));
             }
         }
     }
     files.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(files)
+}
+
+fn nameless(beside: &Path) -> std::io::Result<File> {
+    let mut name = beside.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{:08x}.spooled", rand::random::<u32>()));
+    let path = beside.with_file_name(name);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 pub(super) fn quoted(name: &str) -> String {

@@ -61,20 +61,34 @@ impl Account {
             Some(stored) => stored,
             None => create(&path)?,
         };
-        Ok(Account {
+        Ok(Account::of(stored, owned_numbers, sip_user, sip_domain))
+    }
+
+    fn of(stored: Stored, owned_numbers: Vec<String>, sip_user: &str, sip_domain: &str) -> Account {
+        Account {
             sid: stored.account_sid,
             auth_token: SecretString::from(stored.auth_token),
             owned_numbers,
             sip_user: sip_user.to_owned(),
             sip_domain: sip_domain.to_owned(),
-        })
+        }
+    }
+
+    /// The account of a file of ours that was kept elsewhere, as in a backup.
+    pub fn read(
+        kept: &[u8],
+        owned_numbers: Vec<String>,
+        sip_user: &str,
+        sip_domain: &str,
+    ) -> Result<Account, AccountError> {
+        let stored = parse(kept, Path::new("what was kept"))?;
+        Ok(Account::of(stored, owned_numbers, sip_user, sip_domain))
     }
 
     /// Puts an account that was kept elsewhere in the place of the one of this folder, if there is one.
     pub fn replace(data_dir: &Path, kept: &[u8]) -> Result<(), AccountError> {
         let path = data_dir.join(FILE_NAME);
-        let stored: Stored = serde_json::from_slice(kept)
-            .map_err(|source| AccountError::Malformed { path: path.clone(), source: Some(source) })?;
+        let stored = parse(kept, &path)?;
         let draft = path.with_extension(format!("{:016x}.tmp", rand::rng().random::<u64>()));
         write_draft(&draft, &stored)
             .and_then(|()| fs::rename(&draft, &path))
@@ -99,17 +113,20 @@ impl Account {
 
 /// The stored account; `None` when there is no file.
 fn load(path: &Path) -> Result<Option<Stored>, AccountError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(AccountError::Store { path: path.to_owned(), source }),
-    };
-    let stored: Stored = serde_json::from_str(&text)
+    match fs::read(path) {
+        Ok(kept) => parse(&kept, path).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(AccountError::Store { path: path.to_owned(), source }),
+    }
+}
+
+fn parse(kept: &[u8], path: &Path) -> Result<Stored, AccountError> {
+    let stored: Stored = serde_json::from_slice(kept)
         .map_err(|source| AccountError::Malformed { path: path.to_owned(), source: Some(source) })?;
     if !is_account_sid(&stored.account_sid) || stored.auth_token.is_empty() {
         return Err(AccountError::Malformed { path: path.to_owned(), source: None });
     }
-    Ok(Some(stored))
+    Ok(stored)
 }
 
 fn create(path: &Path) -> Result<Stored, AccountError> {

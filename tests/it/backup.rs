@@ -4,15 +4,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use callbook::backup::{self, BackupError, Restored};
 use callbook::installation::{self, Owner};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tempfile::TempDir;
 
+use crate::binary;
 use crate::support::client::{Twilio, incoming};
 use crate::support::database::TestDatabase;
-use crate::support::{ACCOUNT_SID, CUSTOMER, Callbook, OURS, call_sid};
+use crate::support::{ACCOUNT_SID, AUTH_TOKEN, CUSTOMER, Callbook, OURS, call_sid};
 
 fn owner() -> Owner {
     Owner { account_sid: ACCOUNT_SID.to_owned(), simulated: true }
@@ -89,9 +91,19 @@ async fn what_was_acknowledged_before_the_backup_comes_back_and_the_book_goes_on
     let (kept, all) = (rows(&pool, KEYS).await, rows(&callbook.pool, KEYS).await);
     assert!(kept.len() >= before as usize, "{} of {before}", kept.len());
     assert!(kept.iter().all(|key| all.contains(key)));
-    projections::rebuild::rebuild(&pool, &ids, |_| {}).await.unwrap();
-    let diff = projections::rebuild::dry_run(&pool, &ids, |_| {}).await.unwrap();
-    assert!(diff.is_empty(), "{diff:#?}");
+    let made = backup::make_read_model(&pool, &ids, |_| {}).await.unwrap();
+    assert!(made.diff.is_empty(), "{:#?}", made.diff);
+    assert!(manifest.position > 0);
+    assert_eq!((made.position, made.diff.position), (manifest.position, manifest.position));
+    let served =
+        "select position::text from read_model_generations join read_model_current using (generation)";
+    assert_eq!(rows(&pool, served).await, [manifest.position.to_string()]);
+    let shown = "select root_call_sid from messages order by 1";
+    let begun = format!(
+        "select distinct aggregate_id from call_events where id <= {} and aggregate_id like 'CA%' order by 1",
+        manifest.position
+    );
+    assert_eq!(rows(&pool, shown).await, rows(&callbook.pool, &begun).await, "each call is in its thread");
     pool.close().await;
 
     // It is a book like any other: what was not decided is, and what comes next gets the next position.
@@ -165,4 +177,158 @@ async fn a_backup_that_is_damaged_cut_off_or_of_another_account_changes_nothing(
     let refused = backup::restore(&mut database, &other, &spool, &file, false, |_| {}).await.unwrap_err();
     assert!(matches!(refused, BackupError::OtherAccount { .. }), "{refused:?}");
     assert!(restored(&fresh, &spool, &file, false).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_table_of_somebody_else_is_never_dropped() {
+    let callbook = Callbook::start().await;
+    callbook.twilio().send("voice-inbound", &incoming(&call_sid(1), CUSTOMER, OURS)).await;
+    callbook.settled().await;
+    let folder = TempDir::new().unwrap();
+    let (file, spool) = (folder.path().join("book.backup"), folder.path().join("spool"));
+    saved(&callbook, &file).await.unwrap();
+
+    let shared = TestDatabase::empty().await;
+    let theirs = PgPool::connect_with(shared.options()).await.unwrap();
+    let refused = async |relation: &str| {
+        for force in [false, true] {
+            let refused = restored(&shared, &spool, &file, force).await.unwrap_err();
+            assert!(refused.to_string().contains(relation), "{refused}");
+            assert!(
+                matches!(&refused, BackupError::Foreign { relation: named } if named == relation),
+                "{refused:?}"
+            );
+        }
+    };
+    // What has a name of ours is not ours where callbook never was.
+    for (kind, name) in [("table", "customers"), ("table", "sessions"), ("sequence", "numbers")] {
+        let columns = if kind == "table" { "(id serial primary key)" } else { "" };
+        theirs.execute(format!("create {kind} {name} {columns}").as_str()).await.unwrap();
+        refused(name).await;
+        theirs.execute(format!("drop {kind} {name}").as_str()).await.unwrap();
+    }
+    restored(&shared, &spool, &file, false).await.unwrap();
+
+    theirs.execute("create table customers as select 'Ada' as name").await.unwrap();
+    refused("customers").await;
+    assert_eq!(rows(&theirs, "select name from customers").await, ["Ada"]);
+    assert_eq!(rows(&theirs, KEYS).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_leaves_the_spool_during_a_backup_is_in_it() {
+    let callbook = Callbook::start().await;
+    let folder = TempDir::new().unwrap();
+    let (file, spool) = (folder.path().join("book.backup"), folder.path().join("spool"));
+    let (waiting, kept) = (folder.path().join("waiting"), b"a webhook".repeat(1_000));
+    std::fs::create_dir(&waiting).unwrap();
+    let spooled = waiting.join("AC.1.spool");
+    std::fs::write(&spooled, &kept).unwrap();
+    // The backup has taken its snapshot, and waits for the first table it reads.
+    let mut standing = callbook.pool.begin().await.unwrap();
+    standing.execute("lock table installation in access exclusive mode").await.unwrap();
+    let saving = tokio::spawn({
+        let (pool, waiting, file) = (callbook.another_pool(1).await, waiting.clone(), file.clone());
+        async move {
+            let mut database = pool.acquire().await.unwrap();
+            backup::save(&mut database, None, &waiting, &file, |_| {}).await
+        }
+    });
+    let waits = "select exists (
+        select from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock' and query like '%from _sqlx_migrations%')";
+    let until = async {
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&callbook.pool).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), until).await.unwrap();
+    // Now the database has it, and callbook begins the file anew.
+    std::fs::write(&spooled, vec![0; kept.len()]).unwrap();
+    standing.rollback().await.unwrap();
+    saving.await.unwrap().unwrap();
+
+    let fresh = TestDatabase::empty().await;
+    assert_eq!(restored(&fresh, &spool, &file, false).await.unwrap().spooled, 1);
+    assert!(std::fs::read(spool.join(format!("{ACCOUNT_SID}.1.spool"))).unwrap() == kept);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_simulated_account_is_replaced_only_when_the_book_is_there() {
+    let callbook = Callbook::start().await;
+    for n in 1..=20 {
+        callbook.twilio().send("voice-inbound", &incoming(&call_sid(n), CUSTOMER, OURS)).await;
+    }
+    let head = callbook.settled().await;
+    let (folder, home) = (TempDir::new().unwrap(), binary::data_dir());
+    let account = |sid: &str| format!(r#"{{"account_sid":"{sid}","auth_token":"{AUTH_TOKEN}"}}"#);
+    let (theirs, file, cut) =
+        (folder.path().join("account"), folder.path().join("book.backup"), folder.path().join("cut"));
+    std::fs::write(&theirs, account(ACCOUNT_SID)).unwrap();
+    let mut database = callbook.pool.acquire().await.unwrap();
+    backup::save(&mut database, Some(&theirs), &folder.path().join("none"), &file, |_| {}).await.unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&cut, &whole[..whole.len() - 200]).unwrap();
+
+    let fresh = TestDatabase::empty().await;
+    let here = home.path().join("simulated-account.json");
+    let ours = account(&ACCOUNT_SID.replace('1', "2"));
+    std::fs::write(&here, &ours).unwrap();
+    let run = |from: &Path| {
+        let mut command = binary::command(home.path());
+        let output = command
+            .env("DATABASE_URL", fresh.url())
+            .env("SIMULATE", "true")
+            .args(["restore", "--force"])
+            .arg(from)
+            .output();
+        let output = output.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, _, log) = run(&cut);
+    assert_eq!(code, Some(1));
+    assert!(log.contains("is not a backup of callbook's, or it is damaged"), "{log}");
+    assert_eq!(std::fs::read_to_string(&here).unwrap(), ours);
+
+    let (code, said, log) = run(&file);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(std::fs::read_to_string(&here).unwrap().contains(ACCOUNT_SID));
+    assert!(
+        said.contains(&format!("the read model is at position {head}, which is the log's last")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("live equals rebuilt at position {head}, row for row")), "{said}");
+    assert!(said.contains("callbook token list"), "{said}");
+    let pool = PgPool::connect_with(fresh.options()).await.unwrap();
+    assert_eq!(rows(&pool, "select root_call_sid from messages").await.len(), 20);
+}
+
+#[tokio::test]
+async fn a_token_that_was_revoked_here_stays_revoked_and_nobody_is_signed_in() {
+    let callbook = Callbook::start().await;
+    let token = "insert into api_tokens (name, role, digest) values ('wall', 'viewer', sha256('wall'))";
+    callbook.pool.execute(token).await.unwrap();
+    let session = "insert into sessions (digest, token_id, expires_at)
+                   select sha256('browser'), id, 'infinity' from api_tokens";
+    callbook.pool.execute(session).await.unwrap();
+    let folder = TempDir::new().unwrap();
+    let (file, spool) = (folder.path().join("book.backup"), folder.path().join("spool"));
+    saved(&callbook, &file).await.unwrap();
+    callbook.pool.execute("update api_tokens set revoked_at = '2026-11-21 12:00Z'").await.unwrap();
+    let (running, pool) = (callbook.database(), callbook.another_pool(1).await);
+    callbook.stop().await;
+
+    let revoked = "select (revoked_at = '2026-11-21 12:00Z')::text from api_tokens where name = 'wall'";
+    restored(&running, &spool, &file, true).await.unwrap();
+    assert_eq!(rows(&pool, revoked).await, ["true"]);
+    assert_eq!(rows(&pool, "select role from api_tokens where name = 'wall'").await, ["viewer"]);
+    assert_eq!(rows(&pool, "select expires_at::text from sessions").await, Vec::<String>::new());
+
+    // A fresh place knows nothing of it, and the restore says so.
+    let fresh = TestDatabase::empty().await;
+    restored(&fresh, &spool, &file, false).await.unwrap();
+    let pool = PgPool::connect_with(fresh.options()).await.unwrap();
+    let valid = "select name from api_tokens where revoked_at is null";
+    assert_eq!(rows(&pool, valid).await, ["wall"]);
 }
