@@ -68,7 +68,8 @@ pub async fn run(server: &Server, sizes: &Sizes, table: &mut Table) -> anyhow::R
     let late_memory = served.memory_mib();
     let first = first.lock().ok().and_then(|first| *first).context("the first webhook was due")?;
     let heard = clients.heard(first).await?;
-    let stats = until(served.address, |stats| stats["connected_clients"] == sizes.stream_clients).await?;
+    // The others have heard everything, and gone.
+    let stats = until(served.address, |stats| stats["stalled"] != 0).await?;
     drop(idle);
     served.stop().await?;
     server.drop(database).await?;
