@@ -35,7 +35,7 @@ async fn a_token_that_asks_too_often_is_put_off_and_webhooks_never_are() {
 }
 
 #[tokio::test]
-async fn sign_ins_that_fail_are_put_off_after_a_few() {
+async fn sign_ins_are_put_off_after_a_few() {
     let callbook = Callbook::with(&[("CALLBOOK_ADMIN_TOKEN", TOKEN)]).await;
     let sign_in = async |token: &str| {
         http()
@@ -46,11 +46,16 @@ async fn sign_ins_that_fail_are_put_off_after_a_few() {
             .unwrap()
             .status()
     };
-    for _ in 0..10 {
-        assert_eq!(sign_in("wrong").await, 401);
+    assert_eq!(sign_in(TOKEN).await, 200);
+    // A busy machine may take so long that one more is due.
+    let mut asked = 1;
+    while sign_in("wrong").await == 401 {
+        asked += 1;
     }
-    assert_eq!(sign_in("wrong").await, 429);
-    assert_eq!(sign_in(TOKEN).await, 200, "who has the token is let in");
+    assert!(asked >= 30, "{asked} were looked up");
+    assert_eq!(sign_in(TOKEN).await, 429, "also the right one: nothing is looked up any more");
+    let bearer = http().get(format!("{}/api/tokens", callbook.url)).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(bearer.status(), 200, "a token that is shown with each request is no sign-in");
 }
 
 #[tokio::test]
