@@ -278,7 +278,8 @@ async fn idle_client(callbook: &Callbook) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4_096).unwrap();
     let mut stream = socket.connect(callbook.app.address).await.unwrap();
-    stream.write_all(b"GET /events/calls HTTP/1.1\r\nHost: callbook\r\n\r\n").await.unwrap();
+    let request = format!("GET /events/calls HTTP/1.1\r\nHost: {}\r\n\r\n", callbook.app.address);
+    stream.write_all(request.as_bytes()).await.unwrap();
     stream
 }
 
