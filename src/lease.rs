@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use projections::chain;
 use serde::Serialize;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -31,6 +31,9 @@ const LASTS: Duration = Duration::from_secs(5);
 const RELIED_ON: Duration = Duration::from_secs(4);
 /// How often the holder renews it, and how often the others look.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// Seconds for which something may wait before it counts as standing still: longer than the lease takes to change hands.
+pub const LONG: f64 = 15.0;
 
 const OUT_OF_TIME: &str = "the lease could not be renewed in time";
 
@@ -129,11 +132,11 @@ impl Lease {
         .map(drop)
     }
 
-    pub async fn status(pool: &PgPool) -> sqlx::Result<LeaseStatus> {
+    pub async fn status(database: impl PgExecutor<'_>) -> sqlx::Result<LeaseStatus> {
         sqlx::query_as(
             "select holder, epoch, taken_at, expires_at <= clock_timestamp() as expired from worker_lease",
         )
-        .fetch_one(pool)
+        .fetch_one(database)
         .await
     }
 }

@@ -11,6 +11,15 @@ use crate::begin::{READING, begin};
 /// the tables' does not write to them.
 pub const FOLD_VERSION: i32 = 7;
 
+/// The version of the fold that built the tables that serve; nothing where there are none yet.
+pub async fn serving(connection: &mut PgConnection) -> sqlx::Result<Option<i32>> {
+    sqlx::query_scalar(
+        "select fold_version from read_model_current join read_model_generations using (generation)",
+    )
+    .fetch_optional(connection)
+    .await
+}
+
 /// Names the schema that holds one build. Displayed, it is the schema's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation(i32);

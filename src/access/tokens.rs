@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sha2::Sha256;
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -15,8 +15,6 @@ use super::{Caller, Identity, Role};
 const PREFIX: &str = "callbook_";
 /// The longest name, in characters.
 const LONGEST_NAME: usize = 100;
-
-const UNIQUE_VIOLATION: &str = "23505";
 
 /// SHA-256 of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,10 +104,7 @@ pub async fn create(pool: &PgPool, name: &str, role: Role) -> Result<(Token, Sec
     .await;
     match made {
         Ok(row) => Ok((row.try_into()?, secret)),
-        Err(error)
-            if error.as_database_error().and_then(|error| error.code()).as_deref()
-                == Some(UNIQUE_VIOLATION) =>
-        {
+        Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => {
             Err(TokenError::NameTaken { name: name.to_owned() })
         }
         Err(error) => Err(error.into()),
@@ -143,9 +138,9 @@ pub async fn revoke(pool: &PgPool, name: &str) -> Result<Token, TokenError> {
     Ok(row.try_into()?)
 }
 
-pub(super) async fn is_there_an_admin(pool: &PgPool) -> sqlx::Result<bool> {
+pub(crate) async fn is_there_an_admin(database: impl PgExecutor<'_>) -> sqlx::Result<bool> {
     sqlx::query_scalar("select exists (select from api_tokens where role = 'admin' and revoked_at is null)")
-        .fetch_one(pool)
+        .fetch_one(database)
         .await
 }
 

@@ -1,15 +1,16 @@
 //! How callbook's own work stands, as the database has it.
 
-use projections::generation::FOLD_VERSION;
+use projections::generation::{self, FOLD_VERSION};
+use projections::lag::{self, Lag};
 use projections::quarantine;
 use sqlx::PgConnection;
 
 use super::{Finding, machine, unreadable};
+use crate::access::tokens;
 use crate::config::Config;
+use crate::ingest::inbox::desk::{self, Standing};
+use crate::lease::{LONG, Lease, LeaseStatus};
 use crate::serve::Home;
-
-/// In seconds; longer than the worker lease takes to change hands.
-const LONG: f64 = 15.0;
 
 pub(super) async fn examine(connection: &mut PgConnection, home: &Home, running: bool) -> Vec<Finding> {
     vec![
@@ -52,11 +53,7 @@ pub(super) async fn admin_token(connection: &mut PgConnection, config: &Config) 
         if !begun {
             return Ok(false);
         }
-        sqlx::query_scalar(
-            "select exists (select from api_tokens where role = 'admin' and revoked_at is null)",
-        )
-        .fetch_one(connection)
-        .await
+        tokens::is_there_an_admin(connection).await
     };
     match is_there.await {
         Ok(is_there) => machine::admin_token(config, is_there),
@@ -65,10 +62,7 @@ pub(super) async fn admin_token(connection: &mut PgConnection, config: &Config) 
 }
 
 async fn lease(connection: &mut PgConnection, running: bool) -> sqlx::Result<Finding> {
-    let (holder, expired, epoch): (Option<String>, bool, i64) =
-        sqlx::query_as("select holder, expires_at <= clock_timestamp(), epoch from worker_lease")
-            .fetch_one(connection)
-            .await?;
+    let LeaseStatus { holder, expired, epoch, .. } = Lease::status(connection).await?;
     Ok(match holder {
         Some(holder) if !expired => Finding::ok(
             "worker",
@@ -84,16 +78,8 @@ async fn lease(connection: &mut PgConnection, running: bool) -> sqlx::Result<Fin
 }
 
 async fn inbox(connection: &mut PgConnection, running: bool) -> sqlx::Result<Finding> {
-    let (waiting, oldest, failed, dead): (i64, f64, i64, i64) = sqlx::query_as(
-        "select count(*) filter (where processing_status = 'pending'),
-                coalesce(extract(epoch from clock_timestamp()
-                         - min(received_at) filter (where processing_status = 'pending')), 0)::float8,
-                count(*) filter (where processing_status = 'failed'),
-                (select count(*) from twilio_webhook_inbox where processing_status = 'dead_letter')
-           from twilio_webhook_inbox where processing_status in ('pending', 'failed')",
-    )
-    .fetch_one(connection)
-    .await?;
+    let Standing { waiting, failed, dead_letters: dead, oldest_waiting_seconds: oldest } =
+        desk::standing(connection).await?;
     if running && oldest > LONG {
         return Ok(Finding::fail(
             "inbox",
@@ -116,18 +102,11 @@ async fn inbox(connection: &mut PgConnection, running: bool) -> sqlx::Result<Fin
 
 async fn read_model(connection: &mut PgConnection, running: bool) -> sqlx::Result<Finding> {
     const ABOUT: &str = "read model";
-    let current: Option<(i32, i64, i64, f64)> = sqlx::query_as(
-        "select g.fold_version, g.position, coalesce((select max(id) from call_events), 0),
-                coalesce((select extract(epoch from clock_timestamp() - created_at)::float8 from call_events
-                           where id > g.position order by id limit 1), 0)
-           from read_model_current join read_model_generations g using (generation)",
-    )
-    .fetch_optional(connection)
-    .await?;
-    let Some((version, position, head, seconds)) = current else {
+    let Some(version) = generation::serving(connection).await? else {
         return Ok(Finding::warn(ABOUT, "There is no read model yet.", "Start callbook: it makes one."));
     };
-    let behind = (head - position).max(0);
+    let lag = lag::lag(&mut *connection).await?;
+    let (Lag { head, position, seconds, .. }, behind) = (&lag, lag.events());
     Ok(if version < FOLD_VERSION {
         Finding::warn(
             ABOUT,
@@ -142,7 +121,7 @@ async fn read_model(connection: &mut PgConnection, running: bool) -> sqlx::Resul
             ),
             "Run the newer callbook, and stop this one.",
         )
-    } else if running && seconds > LONG {
+    } else if running && *seconds > LONG {
         Finding::fail(
             ABOUT,
             format!("It is {behind} events and {seconds:.0} s behind the log."),

@@ -1,6 +1,5 @@
 //! `as_of`: the moment that somebody looks back at, a time or a position of the log.
 
-use axum::extract::Query;
 use axum::http::Uri;
 use projections::generation::Snapshot;
 use projections::history::{Asked, Moment, NotPast};
@@ -9,6 +8,7 @@ use time::{OffsetDateTime, UtcOffset};
 use utoipa::IntoParams;
 
 use super::conversations::{iso, unreadable};
+use super::given::{Given, bad};
 use super::problem::ApiError;
 
 const EXPECTED: &str = "a position of the log such as 1042, or a time such as 2026-02-08T06:11:00Z \
@@ -34,16 +34,10 @@ pub struct AsOf {
 
 impl AsOf {
     pub fn from_uri(uri: &Uri) -> Result<Option<Self>, ApiError> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(ApiError::internal)?;
-        let mut given = pairs.into_iter().filter(|(name, _)| name == "as_of").map(|(_, value)| value);
-        let Some(text) = given.next() else { return Ok(None) };
-        if given.next().is_some() {
-            return Err(ApiError::BadParameter { name: "as_of", value: text, expected: "given once" });
-        }
-        match read(&text) {
-            Some(asked) => Ok(Some(Self { asked, text })),
-            None => Err(ApiError::BadParameter { name: "as_of", value: text, expected: EXPECTED }),
-        }
+        let given = Given::read(uri)?;
+        let Some(text) = given.get("as_of")? else { return Ok(None) };
+        let asked = read(text).ok_or_else(|| bad("as_of", text, EXPECTED))?;
+        Ok(Some(Self { asked, text: text.to_owned() }))
     }
 
     /// The place in the log. The future is refused: an answer of the present would change with every call.

@@ -13,7 +13,7 @@ use domain::sid::CallSid;
 
 use super::conversations::answer::Message;
 use super::conversations::{open, unreadable};
-use super::page::whole_number;
+use super::given::whole_number;
 use super::problem::{ApiError, Problem};
 use super::sid::{OfCall, Sid};
 use crate::app::AppState;

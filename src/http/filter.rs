@@ -16,7 +16,7 @@ use time::macros::format_description;
 use time::{Date, Duration, OffsetDateTime, UtcOffset};
 use utoipa::{IntoParams, ToSchema};
 
-use super::page::{Parameters, bad};
+use super::given::{Given, bad};
 use super::problem::ApiError;
 
 /// Which calls. Whatever is given must be true of one and the same call.
@@ -92,10 +92,10 @@ pub(super) const LATER: &str = "later than `from`";
 
 /// Reads the parameters of [`CallParams`] and [`TimeParams`], and ignores any other.
 pub fn from_uri(uri: &Uri) -> Result<Filter, ApiError> {
-    let parameters = Parameters::read(uri)?;
+    let parameters = Given::read(uri)?;
     let filter = calls(&parameters)?;
-    let from = parameters.parsed("from", TIME, bound)?.map(begins);
-    let until = parameters.parsed("to", TIME, bound)?.map(ends);
+    let from = parameters.one("from", TIME, bound)?.map(begins);
+    let until = parameters.one("to", TIME, bound)?.map(ends);
     if let (Some(from), Some(until), Some(to)) = (from, until, parameters.get("to")?)
         && until <= from
     {
@@ -105,7 +105,7 @@ pub fn from_uri(uri: &Uri) -> Result<Filter, ApiError> {
 }
 
 /// The part of a filter that is not about time.
-pub(super) fn calls(parameters: &Parameters) -> Result<Filter, ApiError> {
+pub(super) fn calls(parameters: &Given) -> Result<Filter, ApiError> {
     let search = match parameters.get("search")?.map(|text| (text, Search::try_new(text))) {
         None | Some((_, Err(SearchError::Blank))) => None,
         Some((_, Ok(search))) => Some(search),
@@ -114,16 +114,16 @@ pub(super) fn calls(parameters: &Parameters) -> Result<Filter, ApiError> {
         }
     };
     Ok(Filter {
-        direction: parameters.parsed("direction", DIRECTIONS, |text| {
+        direction: parameters.one("direction", DIRECTIONS, |text| {
             Direction::parse(text).filter(|direction| *direction != Direction::Internal)
         })?,
-        status: parameters.parsed("status", STATUSES, CallStatus::parse)?,
-        missed: parameters.parsed("missed", TRUTH, truth)?,
-        number: parameters.parsed("number", NUMBER, |text| PhoneNumber::try_new(text).ok())?,
+        status: parameters.one("status", STATUSES, CallStatus::parse)?,
+        missed: parameters.one("missed", TRUTH, truth)?,
+        number: parameters.one("number", NUMBER, |text| PhoneNumber::try_new(text).ok())?,
         search,
         from: None,
         until: None,
-        has_recording: parameters.parsed("has_recording", TRUTH, truth)?,
+        has_recording: parameters.one("has_recording", TRUTH, truth)?,
     })
 }
 

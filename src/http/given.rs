@@ -1,4 +1,5 @@
-//! The query parameters of a request that narrow a list: each is given at most once, and what makes no sense is named.
+//! The query parameters of a request: each is given at most once, and what makes no sense is named. Those that nobody
+//! asks for are ignored.
 
 use std::ops::RangeInclusive;
 
@@ -14,23 +15,27 @@ use super::problem::ApiError;
 pub struct Given(Vec<(String, String)>);
 
 impl Given {
+    /// Bytes that are not UTF-8 come out as U+FFFD.
     pub fn read(uri: &Uri) -> Result<Self, ApiError> {
         let Query(pairs) = Query::try_from_uri(uri).map_err(ApiError::internal)?;
         Ok(Self(pairs))
     }
 
-    pub fn text(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
+    /// As it came.
+    pub fn get(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
         let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
         let value = values.next();
         match values.next() {
-            Some(second) => Err(bad(name, second, "given once")),
-            None => match value {
-                // No column can have it, and PostgreSQL does not take it.
-                Some(text) if text.contains('\0') => {
-                    Err(bad(name, text, "text without the character U+0000"))
-                }
-                value => Ok(value),
-            },
+            None => Ok(value),
+            Some(again) => Err(bad(name, again, "given once")),
+        }
+    }
+
+    /// For what is compared with a column: none can have U+0000, and PostgreSQL does not take it.
+    pub fn text(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
+        match self.get(name)? {
+            Some(text) if text.contains('\0') => Err(bad(name, text, "text without the character U+0000")),
+            text => Ok(text),
         }
     }
 
@@ -39,29 +44,40 @@ impl Given {
         &self,
         name: &'static str,
         expected: &'static str,
-        read: impl Fn(&str) -> Option<T>,
+        read: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>, ApiError> {
-        let Some(text) = self.text(name)? else { return Ok(None) };
+        let Some(text) = self.get(name)? else { return Ok(None) };
         read(text).map(Some).ok_or_else(|| bad(name, text, expected))
     }
 
-    /// Digits only: `i64::from_str` takes a plus sign as well.
     pub fn number(
         &self,
         name: &'static str,
         allowed: RangeInclusive<i64>,
         expected: &'static str,
     ) -> Result<Option<i64>, ApiError> {
-        self.one(name, expected, |text| {
-            let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-            let number: i64 = is_number.then(|| text.parse().ok())??;
-            allowed.contains(&number).then_some(number)
-        })
+        self.one(name, expected, |text| number(text).filter(|number| allowed.contains(number)))
     }
 
     pub fn time(&self, name: &'static str) -> Result<Option<OffsetDateTime>, ApiError> {
         self.one(name, TIME, time)
     }
+}
+
+/// A single number; `default` where it is not given.
+pub fn whole_number(
+    uri: &Uri,
+    name: &'static str,
+    default: i64,
+    allowed: RangeInclusive<i64>,
+    expected: &'static str,
+) -> Result<i64, ApiError> {
+    Ok(Given::read(uri)?.number(name, allowed, expected)?.unwrap_or(default))
+}
+
+/// Digits only: `i64::from_str` takes a plus sign as well.
+pub fn number(text: &str) -> Option<i64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// What a time looks like.
@@ -73,7 +89,7 @@ pub fn time(text: &str) -> Option<OffsetDateTime> {
     (1800..2300).contains(&time.year()).then_some(time)
 }
 
-fn bad(name: &'static str, value: &str, expected: &'static str) -> ApiError {
+pub fn bad(name: &'static str, value: &str, expected: &'static str) -> ApiError {
     ApiError::BadParameter { name, value: value.to_owned(), expected }
 }
 

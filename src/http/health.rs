@@ -15,14 +15,10 @@ use utoipa::ToSchema;
 
 use crate::app::AppState;
 use crate::door::DoorState;
-use crate::lease::{Lease, LeaseStatus};
+use crate::lease::{LONG, Lease, LeaseStatus};
 
 /// How long the database may take to say how far it is. Whoever asks for our health decides quickly.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// Seconds for which something may wait before it counts as standing still: longer than the worker lease takes to
-/// change hands.
-const LONG: f64 = 15.0;
 
 /// How callbook is.
 #[derive(Clone, Debug, Serialize, ToSchema)]

@@ -12,6 +12,7 @@ use projections::{chain, quarantine};
 use sqlx::PgPool;
 
 use crate::app::AppState;
+use crate::ingest::inbox::desk;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 
@@ -89,7 +90,7 @@ fn read(state: &AppState) {
 
 /// What only the database knows, and every instance on it tells alike.
 struct Standing {
-    inbox: Inbox,
+    inbox: desk::Standing,
     lag: Lag,
     quarantined: i64,
     epoch: i64,
@@ -97,30 +98,8 @@ struct Standing {
     succeeded: Vec<(String, f64)>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Inbox {
-    waiting: i64,
-    failed: i64,
-    dead_letters: i64,
-    oldest_waiting_seconds: f64,
-}
-
 impl Standing {
     async fn read(pool: &PgPool) -> sqlx::Result<Self> {
-        // Each is asked of an index that has these rows and no others.
-        let inbox = sqlx::query_as(
-            "select count(*) filter (where processing_status = 'pending') as waiting,
-                    count(*) filter (where processing_status = 'failed') as failed,
-                    (select count(*) from twilio_webhook_inbox where processing_status = 'dead_letter')
-                        as dead_letters,
-                    coalesce(extract(epoch from clock_timestamp()
-                             - min(received_at) filter (where processing_status = 'pending')), 0)::float8
-                        as oldest_waiting_seconds
-               from twilio_webhook_inbox
-              where processing_status in ('pending', 'failed')",
-        )
-        .fetch_one(pool)
-        .await?;
         let succeeded = sqlx::query_as(
             "select job_name, extract(epoch from last_success_at)::float8
                from sync_state where last_success_at is not null",
@@ -128,7 +107,7 @@ impl Standing {
         .fetch_all(pool)
         .await?;
         Ok(Self {
-            inbox,
+            inbox: desk::standing(pool).await?,
             lag: lag::lag(pool).await?,
             quarantined: quarantine::count(&mut *pool.acquire().await?).await?,
             epoch: Lease::status(pool).await?.epoch,

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 
 use super::conversations::unreadable;
-use super::page::whole_number;
+use super::given::whole_number;
 use super::problem::ApiError;
 
 /// How long the read model is waited for.

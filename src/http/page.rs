@@ -2,9 +2,7 @@
 //! tables, `cursor` for threads that grow while somebody reads them. A parameter that makes no sense
 //! is answered with its name instead of being repaired, since a silently repaired page is a wrong one.
 
-use std::ops::RangeInclusive;
-
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::extract::{FromRequestParts, Path};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use base64::Engine;
@@ -13,6 +11,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 
+use super::given::{Given, bad, number};
 use super::problem::ApiError;
 
 /// Entries a page, where the caller does not say.
@@ -114,14 +113,14 @@ impl ListQuery {
     /// Reads `page`, `limit`, `offset` and `cursor`, and ignores any other parameter.
     pub fn from_uri(uri: &Uri, default_limit: i64) -> Result<Self, ApiError> {
         let given = Given::read(uri)?;
-        let limit = match &given.limit {
+        let limit = match given.get("limit")? {
             None => default_limit,
             Some(text) => {
                 let limit = number(text).filter(|limit| (1..=LARGEST_LIMIT).contains(limit));
                 limit.ok_or_else(|| bad("limit", text, "a whole number from 1 to 200"))?
             }
         };
-        let window = match (&given.cursor, &given.offset, &given.page) {
+        let window = match (given.get("cursor")?, given.get("offset")?, given.get("page")?) {
             (Some(text), None, None) => Window::After { cursor: Cursor::decode(text)?, limit },
             (None, Some(text), None) => {
                 let offset = number(text).filter(|offset| offset.checked_add(limit).is_some());
@@ -175,37 +174,6 @@ pub fn parse_id(text: &str) -> Result<i64, ApiError> {
     id.ok_or_else(|| bad("id", text, "a positive whole number below 2^63"))
 }
 
-/// The parameters as text, each at most once.
-#[derive(Default)]
-struct Given {
-    page: Option<String>,
-    limit: Option<String>,
-    offset: Option<String>,
-    cursor: Option<String>,
-}
-
-impl Given {
-    /// Bytes that are not UTF-8 come out as U+FFFD, which no parameter here takes.
-    fn read(uri: &Uri) -> Result<Self, ApiError> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(ApiError::internal)?;
-        let mut given = Self::default();
-        for (name, value) in pairs {
-            let (name, slot) = match &*name {
-                "page" => ("page", &mut given.page),
-                "limit" => ("limit", &mut given.limit),
-                "offset" => ("offset", &mut given.offset),
-                "cursor" => ("cursor", &mut given.cursor),
-                _ => continue,
-            };
-            if slot.is_some() {
-                return Err(bad(name, &value, "given once"));
-            }
-            *slot = Some(value);
-        }
-        Ok(given)
-    }
-}
-
 impl Cursor {
     /// The version, then `at` and `id` big-endian, then a checksum; 18 bytes are 24 characters
     /// without padding.
@@ -251,66 +219,6 @@ fn crc8(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |crc, byte| {
         (0..8).fold(crc ^ byte, |crc: u8, _| if crc & 0x80 == 0 { crc << 1 } else { (crc << 1) ^ 0x07 })
     })
-}
-
-/// A parameter that is given at most once; `expected` says what is allowed.
-pub(super) fn whole_number(
-    uri: &Uri,
-    name: &'static str,
-    default: i64,
-    allowed: RangeInclusive<i64>,
-    expected: &'static str,
-) -> Result<i64, ApiError> {
-    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).map_err(ApiError::internal)?;
-    let bad = |value: &str, expected| ApiError::BadParameter { name, value: value.to_owned(), expected };
-    let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
-    let Some(text) = values.next() else { return Ok(default) };
-    if values.next().is_some() {
-        return Err(bad(text, "given once"));
-    }
-    number(text).filter(|number| allowed.contains(number)).ok_or_else(|| bad(text, expected))
-}
-
-/// The query parameters as text. Those that nobody asks for are ignored.
-#[derive(Debug)]
-pub(super) struct Parameters(Vec<(String, String)>);
-
-impl Parameters {
-    /// Bytes that are not UTF-8 come out as U+FFFD.
-    pub fn read(uri: &Uri) -> Result<Self, ApiError> {
-        let Query(pairs) = Query::try_from_uri(uri).map_err(ApiError::internal)?;
-        Ok(Self(pairs))
-    }
-
-    /// A parameter that is given at most once.
-    pub fn get(&self, name: &'static str) -> Result<Option<&str>, ApiError> {
-        let mut values = self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
-        let value = values.next();
-        match values.next() {
-            None => Ok(value),
-            Some(again) => Err(bad(name, again, "given once")),
-        }
-    }
-
-    /// The same, read; `expected` says what can be.
-    pub fn parsed<T>(
-        &self,
-        name: &'static str,
-        expected: &'static str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Result<Option<T>, ApiError> {
-        let Some(text) = self.get(name)? else { return Ok(None) };
-        parse(text).map(Some).ok_or_else(|| bad(name, text, expected))
-    }
-}
-
-/// Digits only: `i64::from_str` takes a plus sign as well.
-fn number(text: &str) -> Option<i64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-pub(super) fn bad(name: &'static str, value: &str, expected: &'static str) -> ApiError {
-    ApiError::BadParameter { name, value: value.to_owned(), expected }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::conversations::{open, unreadable};
 use super::filter::{self, LATER, TIME};
-use super::page::{Parameters, bad};
+use super::given::{Given, bad};
 use super::problem::ApiError;
 use crate::app::AppState;
 
@@ -140,11 +140,11 @@ pub struct Times {
     responses((status = 200, body = Stats))
 )]
 pub async fn stats(State(state): State<AppState>, uri: Uri) -> Result<Json<Stats>, ApiError> {
-    let parameters = Parameters::read(&uri)?;
+    let parameters = Given::read(&uri)?;
     let filter = filter::calls(&parameters)?;
-    let by = parameters.parsed("by", "day, hour or weekday_hour", by)?.unwrap_or(By::Day);
-    let from = parameters.parsed("from", TIME, filter::bound)?;
-    let to = parameters.parsed("to", TIME, filter::bound)?;
+    let by = parameters.one("by", "day, hour or weekday_hour", by)?.unwrap_or(By::Day);
+    let from = parameters.one("from", TIME, filter::bound)?;
+    let to = parameters.one("to", TIME, filter::bound)?;
     let name = parameters.get("tz")?.unwrap_or("UTC");
 
     let mut snapshot = open(&state).await?;
@@ -182,7 +182,7 @@ fn name_of(by: By) -> &'static str {
 }
 
 /// So that one question reads so many calls at most, and an answer has at most some hundred buckets.
-fn within_bounds(span: Span, by: By, parameters: &Parameters) -> Result<(), ApiError> {
+fn within_bounds(span: Span, by: By, parameters: &Given) -> Result<(), ApiError> {
     let (days, expected) = match by {
         By::Hour => (31, "at most 31 days before the end, which is `to` or today"),
         By::Day | By::WeekdayHour => (366, "at most 366 days before the end, which is `to` or today"),

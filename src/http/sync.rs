@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::conversations::{open, unreadable};
-use super::page::whole_number;
+use super::given::whole_number;
 use super::problem::{ApiError, Problem};
 use crate::app::AppState;
 use crate::reconcile::{Job, Outcome, ReconcileError, SyncError};

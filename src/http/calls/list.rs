@@ -18,7 +18,8 @@ use crate::app::AppState;
 use crate::http::conversations::answer::Message;
 use crate::http::conversations::{one_more, open, page_of, place, unreadable};
 use crate::http::filter::{self, CallParams, TimeParams};
-use crate::http::page::{self, ListQuery, Parameters};
+use crate::http::given::Given;
+use crate::http::page::{self, ListQuery};
 use crate::http::problem::{ApiError, Problem};
 
 /// A page of calls.
@@ -72,13 +73,9 @@ async fn page(state: &AppState, query: &ListQuery, filter: Filter) -> Result<Jso
 
 /// A page that was asked for and is not answered would pass for all there is.
 fn without_pages(uri: &Uri) -> Result<(), ApiError> {
-    let parameters = Parameters::read(uri)?;
+    let parameters = Given::read(uri)?;
     for name in ["page", "offset", "cursor", "limit"] {
-        parameters.parsed(
-            name,
-            "left out where text/csv is asked for, which has no pages",
-            |_| None::<()>,
-        )?;
+        parameters.one(name, "left out where text/csv is asked for, which has no pages", |_| None::<()>)?;
     }
     Ok(())
 }

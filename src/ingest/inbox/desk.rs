@@ -1,7 +1,7 @@
 //! The inbox as those see it who run callbook: what came in, what came of it, and having tried again what was given up.
 
 use serde_json::Value;
-use sqlx::{PgPool, Postgres, QueryBuilder};
+use sqlx::{PgExecutor, PgPool, Postgres, QueryBuilder};
 use time::OffsetDateTime;
 
 use projections::begin::{READING, begin};
@@ -101,6 +101,33 @@ const RETRIABLE: &str = "(processing_status = 'failed' or processing_status = 'd
 /// Waits again, as if it had just come in.
 const AGAIN: &str = "processing_status = 'pending', retry_count = 0, error = null, outcome = null,
      processed_at = null, next_attempt_at = null, retried_at = clock_timestamp()";
+
+/// What waits and what has failed.
+#[derive(Clone, Copy, Debug, PartialEq, sqlx::FromRow)]
+pub struct Standing {
+    pub waiting: i64,
+    pub failed: i64,
+    pub dead_letters: i64,
+    /// 0 where none waits.
+    pub oldest_waiting_seconds: f64,
+}
+
+/// Each is asked of an index that has these rows and no others.
+pub async fn standing(database: impl PgExecutor<'_>) -> sqlx::Result<Standing> {
+    sqlx::query_as(
+        "select count(*) filter (where processing_status = 'pending') as waiting,
+                count(*) filter (where processing_status = 'failed') as failed,
+                (select count(*) from twilio_webhook_inbox where processing_status = 'dead_letter')
+                    as dead_letters,
+                coalesce(extract(epoch from clock_timestamp()
+                         - min(received_at) filter (where processing_status = 'pending')), 0)::float8
+                    as oldest_waiting_seconds
+           from twilio_webhook_inbox
+          where processing_status in ('pending', 'failed')",
+    )
+    .fetch_one(database)
+    .await
+}
 
 /// The newest first, `limit` of those that came before the row `before`.
 pub async fn list(
