@@ -32,4 +32,5 @@ pub mod serve;
 pub mod simulator;
 pub mod telemetry;
 pub mod twilio;
+pub mod ui;
 pub mod wakeup;

@@ -10,6 +10,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,6 +27,7 @@ use crate::app::AppState;
 use crate::door::DoorState;
 use crate::ingest::Endpoint;
 use crate::metrics::Metrics;
+use crate::ui;
 
 type Routes = OpenApiRouter<AppState>;
 
@@ -128,9 +130,25 @@ pub fn router(state: AppState) -> Router {
         .route("/api/docs", get(openapi::viewer))
         .route("/api/docs/", get(openapi::viewer_file))
         .route("/api/docs/{*file}", get(openapi::viewer_file));
-    let routes = limited(routes, limits).merge(webhooks(state.door.clone()));
+    let routes = limited(routes.merge(page()), limits).merge(webhooks(state.door.clone()));
     let measured = state.door.metrics.clone();
     everywhere(routes.fallback(problem::not_found), measured).with_state(state)
+}
+
+/// For browsers. The page asks the API for all that it shows, so anybody may have it.
+fn page() -> Router<AppState> {
+    Router::new()
+        .route("/", get(ui::document))
+        .route("/inbox", get(ui::document))
+        .route("/inbox/{id}", get(ui::document))
+        .route("/calls", get(ui::document))
+        .route("/calls/{sid}", get(ui::document))
+        .route("/stats", get(ui::document))
+        .route("/ops", get(ui::document))
+        .route("/ops/{part}", get(ui::document))
+        .route("/sign-in", get(ui::document))
+        .route("/ui/{version}/{*file}", get(ui::file))
+        .layer(CompressionLayer::new())
 }
 
 /// What holds for every request to the API, and for no webhook.

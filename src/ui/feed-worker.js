@@ -1,0 +1,150 @@
+// The one connection to the live stream that a browser has, shared by all of its tabs. Where there is no SharedWorker,
+// a tab runs this by itself.
+//
+// It remembers the last `id` that it has seen, so after a cut it goes on exactly there. What it tells its tabs:
+//
+//   { is: 'state', state: 'connecting' | 'live' | 'cut' | 'refused', position }
+//   { is: 'frames', frames: [{ position, name, data }] }   in the order of the log
+//   { is: 'reset', position }                              everything is to be loaded again
+
+const FRAMES = ['call.created', 'call.updated', 'contact.updated', 'conversation.updated'];
+/** The server says something every 30 seconds. A connection that is silent for longer than this is none. */
+const SILENCE = 75_000;
+const [SOONEST, LATEST] = [500, 8_000];
+
+export class Feed {
+  /** @param {(message: any) => void} tell */
+  constructor(tell) {
+    this.tell = tell;
+    this.state = 'connecting';
+    this.id = '';
+    this.position = 0;
+    this.wait = SOONEST;
+    /** @type {{ position: number, name: string, data: any }[]} */
+    this.frames = [];
+    /** @type {EventSource | null} */
+    this.source = null;
+    this.attempt = 0;
+    this.retry = 0;
+    this.silence = 0;
+    this.flushing = false;
+  }
+
+  /** What a tab that joins has to know. */
+  greeting() {
+    return { is: 'state', state: this.state, position: this.position };
+  }
+
+  /** Begins, or goes on where it was: at once if somebody is signed in, and not before. */
+  async open() {
+    clearTimeout(this.retry);
+    this.source?.close();
+    this.source = null;
+    const attempt = (this.attempt += 1);
+    const answer = await fetch('/api/session').catch(() => null);
+    if (attempt !== this.attempt) return;
+    if (!answer?.ok) return this.cut();
+    const { caller } = await answer.json();
+    if (attempt !== this.attempt) return;
+    if (caller) this.connect();
+    else this.become('refused');
+  }
+
+  connect() {
+    const source = new EventSource(this.id ? `/events/calls?after=${encodeURIComponent(this.id)}` : '/events/calls');
+    this.source = source;
+    this.listen();
+    source.addEventListener('connected', (event) => {
+      this.seen(event);
+      this.wait = SOONEST;
+      this.become('live');
+    });
+    source.addEventListener('reset', (event) => {
+      this.seen(event);
+      this.frames = [];
+      this.tell({ is: 'reset', position: this.position });
+    });
+    source.addEventListener('keepalive', () => this.listen());
+    source.addEventListener('goodbye', (event) => {
+      this.seen(event);
+      this.wait = JSON.parse(event.data).retry_ms;
+      this.cut();
+    });
+    source.addEventListener('error', () => this.cut());
+    for (const name of FRAMES) {
+      source.addEventListener(name, (event) => {
+        this.seen(event);
+        this.frames.push({ position: this.position, name, data: JSON.parse(event.data) });
+        this.flush();
+      });
+    }
+  }
+
+  /** @param {MessageEvent} event */
+  seen(event) {
+    this.listen();
+    this.id = event.lastEventId;
+    this.position = Number(this.id.slice(this.id.lastIndexOf('-') + 1));
+  }
+
+  listen() {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(() => this.cut(), SILENCE);
+  }
+
+  /** Tells of frames together: a burst of them is one message. */
+  flush() {
+    if (this.flushing) return;
+    this.flushing = true;
+    setTimeout(() => {
+      this.flushing = false;
+      if (this.frames.length) this.tell({ is: 'frames', frames: this.frames });
+      this.frames = [];
+    }, 10);
+  }
+
+  /** Until somebody opens it again. */
+  end() {
+    this.attempt += 1;
+    this.source?.close();
+    this.source = null;
+    clearTimeout(this.silence);
+    clearTimeout(this.retry);
+    this.become('refused');
+  }
+
+  /** The browser would try again by itself, but not after every error, and not at once when it is online again. */
+  cut() {
+    this.source?.close();
+    this.source = null;
+    clearTimeout(this.silence);
+    clearTimeout(this.retry);
+    if (this.state !== 'cut') this.become('cut');
+    this.retry = setTimeout(() => this.open(), this.wait * (0.75 + Math.random() / 2));
+    this.wait = Math.min(this.wait * 2, LATEST);
+  }
+
+  /** @param {string} state */
+  become(state) {
+    this.state = state;
+    this.tell(this.greeting());
+  }
+}
+
+if ('onconnect' in self) {
+  /** @type {Set<MessagePort>} */
+  const tabs = new Set();
+  const feed = new Feed((message) => tabs.forEach((tab) => tab.postMessage(message)));
+  self.addEventListener('connect', (event) => {
+    const [tab] = /** @type {MessageEvent} */ (event).ports;
+    tabs.add(tab);
+    // A tab says goodbye where it can; one that could not costs a message that nobody reads.
+    tab.onmessage = ({ data }) => {
+      if (data === 'bye') tabs.delete(tab);
+      if (data === 'open' && feed.state !== 'live') feed.open();
+      if (data === 'end') feed.end();
+    };
+    tab.postMessage(feed.greeting());
+  });
+  self.addEventListener('online', () => feed.state === 'cut' && feed.open());
+}

@@ -1,0 +1,182 @@
+// The live board: what is going on now, what today has been, and who was missed.
+
+import { get, query } from '../api.js';
+import { listen, state } from '../feed.js';
+import { Direction, Empty, Icon, Loaded, Standing, When, now, today } from '../parts.js';
+import { Resource, useResource } from '../resource.js';
+import { Rows } from '../rows.js';
+import { html, signal, useComputed, useEffect, useMemo } from '../view.js';
+import { clock, count, midnight, party, share, spoken, timeZone } from '../words.js';
+
+/** @typedef {import('../feed.js').Entry} Entry */
+
+const HEIGHT = 64;
+
+/** A call in progress as REST says it, in the words of the stream. @param {any} call @returns {Entry} */
+const entryOf = (call) => ({
+  sid: call.external_id,
+  conversationId: call.conversation_id,
+  name: call.contact?.display_name ?? null,
+  handle: call.contact?.handle ?? null,
+  number: call.contact?.phone_number ?? null,
+  direction: call.direction,
+  status: call.call_status,
+  missed: call.missed,
+  live: call.live,
+  line: call.line,
+  startTime: call.call.start_time,
+  answeredAt: call.call.answered_at,
+  endTime: call.call.end_time,
+  duration: call.duration,
+  unreadCount: call.conversation?.unread_count ?? null,
+  archived: call.conversation?.archived ?? null,
+});
+
+/**
+ * The calls in progress: asked for once, then kept by what the stream tells. A row is a signal, so that an update of
+ * one call draws one row.
+ */
+class Board {
+  constructor() {
+    /** @type {Map<string, import('@preact/signals').Signal<Entry>>} */
+    this.calls = new Map();
+    this.order = signal(/** @type {string[]} */ ([]));
+    this.asOf = 0;
+    this.loaded = new Resource(async ({ signal, after }) => {
+      const answer = await get(`/api/conversations/active${query({ min_position: after || null })}`, signal);
+      this.asOf = answer.position;
+      this.calls = new Map(answer.calls.map((/** @type {any} */ call) => {
+        const entry = entryOf(call);
+        return [entry.sid, signalOf(entry)];
+      }));
+      this.sort();
+      return { position: answer.position };
+    });
+  }
+
+  start() {
+    const stop = this.loaded.start();
+    const quiet = listen((frames) => this.apply(frames));
+    return () => {
+      quiet();
+      stop();
+    };
+  }
+
+  /** @param {import('../feed.js').Frame[]} frames */
+  apply(frames) {
+    let changed = false;
+    for (const { data } of frames) {
+      const entry = /** @type {Entry | null | undefined} */ (data.entry);
+      // What was loaded is newer than this.
+      if (!entry || data.asOf < this.asOf) continue;
+      const known = this.calls.get(entry.sid);
+      if (known && entry.live) {
+        known.value = entry;
+      } else if (known) {
+        this.calls.delete(entry.sid);
+        changed = true;
+      } else if (entry.live) {
+        this.calls.set(entry.sid, signalOf(entry));
+        changed = true;
+      }
+    }
+    if (changed) this.sort();
+  }
+
+  /** The newest first, in an order that does not change while a call goes on. */
+  sort() {
+    const calls = [...this.calls.values()].map((call) => call.peek());
+    calls.sort((a, b) => (a.startTime < b.startTime ? 1 : a.startTime > b.startTime ? -1 : a.sid < b.sid ? 1 : -1));
+    this.order.value = calls.map((call) => call.sid);
+  }
+}
+
+/** @param {Entry} entry */
+const signalOf = (entry) => signal(entry);
+
+/** @param {{ call: Entry }} props */
+export const Who = ({ call }) => {
+  const number = call.number ?? party(call.handle);
+  const name = call.name && call.name !== number ? call.name : null;
+  return html`<span class="who"><strong>${name ?? number}</strong>${name && html`<span class="quiet">${number}</span>`}</span>`;
+};
+
+/** @param {{ call: Entry }} props */
+function Running({ call }) {
+  const since = call.answeredAt ?? call.startTime;
+  const seconds = (now.value - Date.parse(since)) / 1_000;
+  return html`<span class="running" role="timer" aria-live="off">${clock(seconds)}</span>`;
+}
+
+/** @param {{ call: import('@preact/signals').Signal<Entry> }} props */
+function Row({ call }) {
+  const { sid, conversationId, direction, line } = call.value;
+  const to = conversationId ? `/inbox/${conversationId}?call=${sid}` : `/calls/${sid}`;
+  return html`<a class="call-row" href=${to}>
+    <${Who} call=${call.value} />
+    <${Direction} direction=${direction} />
+    <span class="line quiet">${line ? party(line) : '–'}</span>
+    <${Standing} call=${call.value} />
+    <${Running} call=${call.value} />
+  </a>`;
+}
+
+function InProgress({ board }) {
+  const order = board.order.value;
+  if (order.length === 0) {
+    return html`<${Empty} title="No call is in progress">${state.value === 'live' ? 'The next one appears here by itself.' : 'What happens now is shown when the connection is back.'}<//>`;
+  }
+  return html`<${Rows} items=${order} height=${HEIGHT} label="Calls in progress" id=${(/** @type {string} */ sid) => sid}
+    row=${(/** @type {string} */ sid) => {
+      const call = board.calls.get(sid);
+      return call && html`<${Row} call=${call} />`;
+    }} />`;
+}
+
+/** Whether a frame tells of a call that has ended. @param {import('../feed.js').Frame} frame */
+const isOver = ({ data }) => !!data.entry && !data.entry.live;
+
+function Today() {
+  const figures = useResource([today.value], ({ signal, after }) => get(`/api/stats${query({
+    by: 'day', tz: timeZone, from: midnight(), min_position: after || null,
+  })}`, signal), isOver);
+  return html`<section class="card" aria-labelledby="today"><h2 id="today">Today</h2>
+    <${Loaded} of=${figures} what="today's figures">${(/** @type {any} */ { total }) => html`<dl class="figures">
+      <div><dt>Calls</dt><dd>${count(total.calls)}</dd></div>
+      <div><dt>Answered</dt><dd>${count(total.answered)} <small>${share(total.answer_rate)}</small></dd></div>
+      <div><dt>Missed</dt><dd>${count(total.missed)}</dd></div>
+      <div><dt>Mean talk</dt><dd>${spoken(total.talk_time?.mean)}</dd></div>
+      <div><dt>Mean wait</dt><dd>${spoken(total.wait_time?.mean)}</dd></div>
+    </dl>`}<//>
+  </section>`;
+}
+
+function Missed() {
+  const missed = useResource([], ({ signal, after }) => get(`/api/calls${query({
+    missed: true, limit: 8, min_position: after || null,
+  })}`, signal), (frame) => !!frame.data.entry?.missed || frame.name !== 'call.updated' && frame.name !== 'call.created');
+  return html`<section class="card" aria-labelledby="missed"><h2 id="missed">Recently missed</h2>
+    <${Loaded} of=${missed} what="missed calls">${(/** @type {any} */ { calls }) => calls.length === 0
+      ? html`<${Empty} title="Nobody was missed">Missed calls are listed here, the newest first.<//>`
+      : html`<ul class="missed">${calls.map((/** @type {any} */ call) => {
+        const entry = entryOf(call);
+        return html`<li key=${entry.sid}><a href=${entry.conversationId ? `/inbox/${entry.conversationId}?call=${entry.sid}` : `/calls/${entry.sid}`}>
+          <${Icon} name="missed" /><${Who} call=${entry} /><span class="quiet"><${When} at=${entry.startTime} /></span></a></li>`;
+      })}</ul>`}<//>
+  </section>`;
+}
+
+export function BoardPage() {
+  const board = useMemo(() => new Board(), []);
+  useEffect(() => board.start(), [board]);
+  const waiting = useComputed(() => board.order.value.length);
+  return html`
+    <div class="board">
+      <section class="card in-progress" aria-labelledby="in-progress">
+        <h1 id="in-progress" tabindex="-1">In progress <span class="number">${waiting}</span></h1>
+        <${Loaded} of=${board.loaded} what="calls in progress">${() => html`<${InProgress} board=${board} />`}<//>
+      </section>
+      <div class="side"><${Today} /><${Missed} /></div>
+    </div>`;
+}

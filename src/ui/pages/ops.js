@@ -1,0 +1,2 @@
+import { html } from '../view.js';
+export const OpsPage = () => html`<p>soon</p>`;

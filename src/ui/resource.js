@@ -1,0 +1,144 @@
+// What a page shows of the API, kept up to date by the live stream.
+
+import { Refused } from './api.js';
+import { floor, listen, position } from './feed.js';
+import { batch, effect, signal, useEffect, useMemo } from './view.js';
+
+/** Least time between two loads of one thing because of what the stream tells, in milliseconds. */
+const APART = 400;
+
+/** How many things are being loaded, or are known to be out of date. */
+const unsettled = signal(0);
+
+/** Says on the document up to where in the log all that is shown has come, for tests and for whoever looks. */
+export function showPosition() {
+  effect(() => {
+    const reached = position.value;
+    if (unsettled.value > 0) return;
+    // After what is shown has been drawn.
+    const drawn = () => {
+      if (unsettled.peek() === 0 && position.peek() === reached) document.body.dataset.position = String(reached);
+    };
+    if (document.hidden) setTimeout(drawn);
+    else requestAnimationFrame(() => setTimeout(drawn));
+  });
+}
+
+/**
+ * @typedef {{ signal: AbortSignal, after: number }} Asked `after`: a position that the answer must not be before
+ */
+
+/**
+ * Something that is loaded, and loaded again when the stream says that it has changed. What was loaded is shown
+ * until what follows it is there.
+ * @template T
+ */
+export class Resource {
+  /**
+   * @param {(asked: Asked) => Promise<T & { position?: number }>} load
+   * @param {(frame: import('./feed.js').Frame) => boolean} [concerns] whether a frame may have changed it
+   */
+  constructor(load, concerns) {
+    this.load = load;
+    this.concerns = concerns;
+    this.data = signal(/** @type {T | null} */ (null));
+    this.error = signal(/** @type {Refused | null} */ (null));
+    this.asOf = 0;
+    this.wanted = 0;
+    this.begun = 0;
+    this.timer = 0;
+    this.isUnsettled = false;
+    /** @type {AbortController | null} */
+    this.request = null;
+    /** @type {(() => void)[]} */
+    this.ends = [];
+  }
+
+  start() {
+    this.reload();
+    if (this.concerns) {
+      this.ends.push(listen((frames) => {
+        const last = frames.findLast((frame) => this.concerns?.(frame));
+        if (last && last.position > this.asOf) this.outdated(last.position);
+      }));
+    }
+    this.ends.push(effect(() => {
+      if (floor.value > this.asOf && !this.request) this.outdated(floor.value);
+    }));
+    return () => this.stop();
+  }
+
+  stop() {
+    this.ends.forEach((end) => end());
+    this.request?.abort();
+    clearTimeout(this.timer);
+    this.settle(false);
+  }
+
+  /** @param {boolean} unsettledNow */
+  settle(unsettledNow) {
+    if (unsettledNow === this.isUnsettled) return;
+    this.isUnsettled = unsettledNow;
+    unsettled.value += unsettledNow ? 1 : -1;
+  }
+
+  /** @param {number} at something has changed at this position */
+  outdated(at) {
+    this.wanted = Math.max(this.wanted, at);
+    this.settle(true);
+    if (this.request || this.timer) return;
+    const pause = Math.max(0, this.begun + APART - performance.now());
+    this.timer = setTimeout(() => {
+      this.timer = 0;
+      this.reload();
+    }, pause);
+  }
+
+  /** Loads it now. */
+  async reload() {
+    this.request?.abort();
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.settle(true);
+    const request = new AbortController();
+    this.request = request;
+    this.begun = performance.now();
+    let asOf = this.wanted;
+    try {
+      const data = await this.load({ signal: request.signal, after: this.wanted });
+      if (request.signal.aborted) return;
+      asOf = Math.max(asOf, data?.position ?? 0);
+      batch(() => {
+        this.data.value = data;
+        this.error.value = null;
+      });
+    } catch (error) {
+      if (request.signal.aborted) return;
+      if (!(error instanceof Refused)) console.error(error);
+      this.error.value = error instanceof Refused ? error : new Refused(0, { detail: String(error) });
+      // It is tried again by itself, since nothing may ever tell that it would succeed.
+      if (this.error.value.status === 0 || this.error.value.status >= 500) {
+        this.timer = setTimeout(() => this.reload(), 3_000);
+      }
+    }
+    this.request = null;
+    this.asOf = Math.max(this.asOf, asOf);
+    const due = Math.max(this.wanted, floor.peek());
+    if (due > this.asOf) this.outdated(due);
+    else this.settle(false);
+  }
+}
+
+/**
+ * A resource for as long as a component is there; another one under another key.
+ * @template T
+ * @param {unknown[]} key
+ * @param {(asked: Asked) => Promise<T & { position?: number }>} load
+ * @param {(frame: import('./feed.js').Frame) => boolean} [concerns]
+ * @returns {Resource<T>}
+ */
+export function useResource(key, load, concerns) {
+  const resource = useMemo(() => new Resource(load, concerns), key);
+  useEffect(() => resource.start(), [resource]);
+  return resource;
+}
