@@ -1,0 +1,23 @@
+//! The page in a real Chromium, on the real application: what somebody who looks at it sees, finds and does.
+//!
+//! Each test has a callbook with a database of its own, and a browser with a profile of its own. Elements are found
+//! as a screen reader finds them, by role and name. Nothing waits for time: `<body data-position>` says up to where
+//! in the log the page has come, and everything else is waited for until it is there.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that fails panics, and says what it measured"
+)]
+
+#[path = "../it"]
+#[expect(dead_code, reason = "what the other tests need besides")]
+mod it {
+    pub mod support;
+}
+use it::support;
+
+mod board;
+mod browser;
+mod phone;
+mod proxy;
