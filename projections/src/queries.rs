@@ -7,6 +7,7 @@ mod calls;
 mod filter;
 mod listed;
 mod search;
+mod standing;
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,6 +26,7 @@ pub use calls::ListedCall;
 pub use filter::{Filter, Scope};
 pub use listed::Threads;
 pub use search::{Search, SearchError};
+pub use standing::{CallStanding, Standings, ThreadStanding};
 
 /// Which part of a list is wanted. Lists are newest first, ties by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -432,6 +432,13 @@ async fn the_live_stream_tells_of_edits_when_they_can_be_read() {
     assert_eq!((&renamed.data["handle"], &renamed.data["name"]), (&json!(CUSTOMER), &json!("Ann")));
     let archived = frames.last().unwrap();
     assert_eq!(archived.data["externalId"], CUSTOMER);
+    let shown = thread(&callbook, CUSTOMER).await;
+    assert_eq!(
+        (&renamed.data["conversationId"], &archived.data["conversationId"]),
+        (&shown["id"], &shown["id"])
+    );
+    assert_eq!(archived.data["asOf"], last);
+    assert_eq!((&archived.data["unreadCount"], &archived.data["archived"]), (&json!(0), &json!(true)));
     assert_eq!(callbook.get(&contact).await["name"], "Ann", "it was folded before it was told");
 }
 
