@@ -24,7 +24,7 @@ use crate::generation::Snapshot;
 
 pub use calls::ListedCall;
 pub use filter::{Filter, Scope};
-pub use listed::Threads;
+pub use listed::{State, Threads};
 pub use search::{Search, SearchError};
 pub use standing::{CallStanding, Standings, ThreadStanding};
 
