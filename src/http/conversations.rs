@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use projections::generation::Snapshot;
+use projections::history::{Moment, Unreadable};
 use projections::queries::{Entry, Thread, Threads, Window};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -56,6 +57,12 @@ pub struct Past {
     /// Calls of which no more is known than up to an event that cannot be read.
     #[schema(required = false)]
     unreadable: Vec<UnreadableEvent>,
+}
+
+impl Past {
+    pub fn new(moment: Moment, unreadable: &[Unreadable]) -> Self {
+        Self { as_of: moment.time, unreadable: unreadable.iter().map(UnreadableEvent::from).collect() }
+    }
 }
 
 /// Conversations, the one with the newest call first. `archived` and `unread` ask for conversations that are so; with
@@ -182,10 +189,7 @@ pub async fn messages(
         messages: entries.iter().map(|entry| Message::new(entry, contact)).collect(),
         // Live sets a call aside at an event that it cannot read; a replay ends there as well.
         stale: !past.unreadable.is_empty(),
-        past: Some(Past {
-            as_of: moment.time,
-            unreadable: past.unreadable.iter().map(UnreadableEvent::from).collect(),
-        }),
+        past: Some(Past::new(moment, &past.unreadable)),
         page: page::Answered::new(&query.window, past.total, next, moment.position),
     }))
 }
