@@ -228,7 +228,7 @@ impl Broadcaster {
                         tokio::select! {
                             () = self.stopping.cancelled() => {}
                             _ = keepalive.tick() => {
-                                // A database that does not answer says nothing about the token.
+                                // A database that does not answer says nothing about the caller.
                                 if matches!(access.still_admits(&caller).await, Ok(false)) {
                                     return;
                                 }
@@ -315,8 +315,8 @@ impl Drop for Counted {
 /// place of all of them. A frame of a contact has `conversationId`, one of a conversation `unreadCount` and `archived`
 /// besides; they are null before the first call.
 ///
-/// A token that is revoked
-/// ends its streams within about 30 seconds.
+/// A token that is revoked ends its streams within about 30 seconds, and so does a session that is signed out or that has
+/// expired.
 #[utoipa::path(
     get,
     path = "/events/calls",
