@@ -17,6 +17,9 @@ const MARGIN = 6;
 export function Rows({ items, height, id, row, label, onEnd, total }) {
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   const [{ first, last }, setSeen] = useState({ first: 0, last: 30 });
+  /** The row that has the focus is there wherever the others are. */
+  const [kept, setKept] = useState(-1);
+  const reach = useRef(-1);
 
   useLayoutEffect(() => {
     const look = () => {
@@ -27,10 +30,11 @@ export function Rows({ items, height, id, row, label, onEnd, total }) {
       setSeen((seen) => (seen.first === from && seen.last === to ? seen : { first: from, last: Math.max(from, to) }));
     };
     look();
-    addEventListener('scroll', look, { passive: true });
+    // Whatever scrolls, the window or what the list lies in.
+    addEventListener('scroll', look, { passive: true, capture: true });
     addEventListener('resize', look);
     return () => {
-      removeEventListener('scroll', look);
+      removeEventListener('scroll', look, { capture: true });
       removeEventListener('resize', look);
     };
   }, [height, items.length]);
@@ -44,28 +48,28 @@ export function Rows({ items, height, id, row, label, onEnd, total }) {
     const active = document.activeElement?.closest('[data-row]');
     const index = Number(list.current?.contains(active ?? null) ? active?.getAttribute('data-row') : -1);
     const next = Math.min(items.length - 1, Math.max(0, to(index)));
-    if (!list.current || next < 0) return;
-    const top = list.current.getBoundingClientRect().top + next * height;
-    const bar = 72;
-    if (top < bar) scrollBy(0, top - bar);
-    else if (top + height > innerHeight - 16) scrollBy(0, top + height - innerHeight + 16);
-    const focus = () => {
-      const target = list.current?.querySelector(`[data-row="${next}"]`);
-      const link = target?.matches('a, button') ? target : target?.querySelector('a, button');
-      if (link instanceof HTMLElement) link.focus({ preventScroll: true });
-    };
-    // The row may have to be drawn first.
-    requestAnimationFrame(() => requestAnimationFrame(focus));
+    if (next < 0) return;
+    reach.current = next;
+    setKept(next);
   };
+  useEffect(() => {
+    if (reach.current < 0) return;
+    const row = list.current?.querySelector(`[data-row="${reach.current}"]`);
+    reach.current = -1;
+    const link = row?.querySelector('a, button');
+    if (link instanceof HTMLElement) link.focus();
+  });
   useKeys([
     { keys: 'j', does: `Next of ${label.toLowerCase()}`, run: () => move((index) => index + 1) },
     { keys: 'k', does: `Previous of ${label.toLowerCase()}`, run: () => move((index) => index - 1) },
   ]);
 
-  const shown = items.slice(first, last);
-  return html`<ul class="rows" aria-label=${label} ref=${list} style=${{ height: `${items.length * height}px` }}>
-    ${shown.map((item, offset) => {
-      const index = first + offset;
+  const indices = Array.from({ length: Math.max(0, Math.min(last, items.length) - first) }, (_, offset) => first + offset);
+  if (kept >= 0 && kept < items.length && (kept < first || kept >= last)) indices.push(kept);
+  return html`<ul class="rows" aria-label=${label} ref=${list} style=${{ height: `${items.length * height}px` }}
+    onFocusIn=${(/** @type {FocusEvent} */ event) => setKept(Number(/** @type {Element} */ (event.target).closest('[data-row]')?.getAttribute('data-row') ?? -1))}>
+    ${indices.map((index) => {
+      const item = items[index];
       return html`<li class="row" key=${id(item)} data-row=${index} aria-posinset=${index + 1} aria-setsize=${total ?? items.length}
         style=${{ transform: `translateY(${index * height}px)`, height: `${height}px` }}>${row(item, index)}</li>`;
     })}

@@ -1,2 +1,59 @@
+// Calls across threads, as a table that can be filtered and taken away as CSV; and the page of one call.
+
+import { Filters, chosen } from '../filters.js';
+import { useListing } from '../listing.js';
+import { query } from '../api.js';
+import { Direction, Empty, Icon, Loaded, Standing, When } from '../parts.js';
+import { parts } from '../route.js';
+import { Rows } from '../rows.js';
 import { html } from '../view.js';
-export const CallsPage = () => html`<p>soon</p>`;
+import { count, party, spoken } from '../words.js';
+import { CallPage } from './call.js';
+
+const HEIGHT = 52;
+
+/** @param {{ call: any }} props */
+function Row({ call }) {
+  const { direction, call_status: status, missed, live, contact, line, duration } = call;
+  const number = contact?.phone_number ?? party(contact?.handle);
+  const name = contact?.display_name && contact.display_name !== number ? contact.display_name : number;
+  return html`<a class="call-line" href=${`/calls/${call.external_id}`}>
+    <span class="quiet"><${When} at=${call.call.start_time} /></span>
+    <strong class="cut">${name}</strong>
+    <${Direction} direction=${direction} />
+    <span class="quiet cut">${line ? party(line) : '–'}</span>
+    <span><${Standing} call=${{ status, live, missed, direction }} /></span>
+    <span class="length">${live ? '…' : spoken(duration)}</span>
+    <span class="heard">${call.call.recording_url && html`<${Icon} name="play" /><span class="spoken">with a recording</span>`}</span>
+  </a>`;
+}
+
+function List() {
+  const filters = chosen();
+  const listing = useListing([JSON.stringify(filters)], () => ({
+    path: '/api/calls', parameters: { ...filters, limit: 40 }, items: 'calls',
+    id: (/** @type {any} */ call) => call.id, at: (/** @type {any} */ call) => call.created_at, concerns: ({ data }) => !!data.entry,
+    patch: (call, { data: { entry } }) => (entry?.sid !== call.external_id ? call
+      : { ...call, call_status: entry.status, live: entry.live, missed: entry.missed, duration: entry.duration }),
+  }));
+  return html`<${Loaded} of=${listing.first} what="calls">${() => listing.items.value.length === 0
+    ? html`<${Empty} title="No such call"><a href="/calls">Show all calls</a><//>`
+    : html`<div class="call-line call-line-head" aria-hidden="true"><span>Began</span><span>Who</span><span>Direction</span><span>Line</span><span>Outcome</span><span class="length">Length</span><span></span></div>
+      <${Rows} items=${listing.items.value} height=${HEIGHT} label="Calls" total=${listing.total.value} onEnd=${listing.more}
+        id=${(/** @type {any} */ call) => call.id} row=${(/** @type {any} */ call) => html`<${Row} call=${call} />`} />`}<//>
+    <p class="spoken" role="status">${listing.first.data.value && `${count(listing.total.value)} calls`}</p>`;
+}
+
+function Calls() {
+  return html`<section class="card" aria-labelledby="calls">
+    <header class="head"><h1 id="calls" tabindex="-1">Calls</h1>
+      <a class="button" href=${`/api/calls.csv${query(chosen())}`} download="calls.csv"><${Icon} name="download" />CSV</a></header>
+    <${Filters} />
+    <${List} />
+  </section>`;
+}
+
+export function CallsPage() {
+  const sid = parts.value[1];
+  return sid ? html`<${CallPage} key=${sid} sid=${sid} />` : html`<${Calls} />`;
+}

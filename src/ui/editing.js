@@ -1,0 +1,92 @@
+// What people enter, edited where it stands. Who has seen an older version than there is, is told so, and nothing of
+// theirs is thrown away.
+
+import { announce, complain } from './announce.js';
+import { Refused } from './api.js';
+import { Icon } from './parts.js';
+import { html, useEffect, useId, useRef, useState } from './view.js';
+
+/**
+ * A text that becomes a field when somebody wants to change it.
+ * @param {{
+ *   label: string, value: string | null, shown: any, save: (value: string) => Promise<unknown>,
+ *   many?: boolean, longest: number, disabled?: boolean, hint?: string,
+ * }} props `shown`: what stands there while nobody edits it
+ */
+export function Editable({ label, value, shown, save, many, longest, disabled, hint }) {
+  const [draft, setDraft] = useState(/** @type {string | null} */ (null));
+  const [problem, setProblem] = useState('');
+  const [busy, setBusy] = useState(false);
+  const field = useRef(/** @type {HTMLInputElement | HTMLTextAreaElement | null} */ (null));
+  const button = useRef(/** @type {HTMLButtonElement | null} */ (null));
+  const wasOpen = useRef(false);
+  const id = useId();
+  const isOpen = draft !== null;
+  // Whoever opened it wants to type, and whoever closed it wants to go on where they were.
+  useEffect(() => {
+    if (isOpen) field.current?.focus();
+    else if (wasOpen.current) button.current?.focus();
+    wasOpen.current = isOpen;
+  }, [isOpen]);
+  const close = () => {
+    setDraft(null);
+    setProblem('');
+  };
+  const keep = async () => {
+    if (draft === null || busy) return;
+    if (draft.trim() === (value ?? '')) return close();
+    setBusy(true);
+    try {
+      await save(draft.trim());
+      announce(`${label} saved`);
+      close();
+    } catch (error) {
+      const isOlder = error instanceof Refused && error.status === 412;
+      setProblem(isOlder ? `Somebody else has changed it meanwhile to “${value ?? ''}”. Save again to replace that.`
+        : error instanceof Error ? error.message : String(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  if (!isOpen) {
+    return html`<span class="editable">${shown}
+      ${!disabled && html`<button type="button" class="plain" ref=${button} aria-label=${`Edit ${label.toLowerCase()}`} onClick=${() => setDraft(value ?? '')}><${Icon} name="edit" /></button>`}</span>`;
+  }
+  const attributes = {
+    id, ref: field, value: draft, maxlength: longest, 'aria-describedby': `${id}-hint`, 'aria-invalid': problem ? 'true' : 'false',
+    onInput: (/** @type {any} */ event) => setDraft(event.target.value),
+    onKeyDown: (/** @type {KeyboardEvent} */ event) => {
+      if (event.key === 'Escape') close();
+      if (event.key === 'Enter' && (!many || event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        keep();
+      }
+    },
+  };
+  return html`<form class="editing" onSubmit=${(/** @type {Event} */ event) => {
+    event.preventDefault();
+    keep();
+  }}>
+    <label for=${id}>${label}</label>
+    ${many ? html`<textarea rows="4" ...${attributes}></textarea>` : html`<input type="text" ...${attributes} />`}
+    <span class="quiet" id="${id}-hint">${hint ?? (many ? 'Ctrl+Enter saves, Escape leaves it as it was' : 'Enter saves, Escape leaves it as it was')}</span>
+    ${problem && html`<p class="problem" role="alert"><${Icon} name="failed" />${problem}</p>`}
+    <span class="editing-buttons"><button type="submit" class="main" disabled=${busy}>Save</button>
+      <button type="button" onClick=${close}>Cancel</button></span>
+  </form>`;
+}
+
+/**
+ * Does something that can be taken back.
+ * @param {string} text what has been done
+ * @param {() => Promise<unknown>} run
+ * @param {() => Promise<unknown>} back
+ */
+export async function undoable(text, run, back) {
+  try {
+    await run();
+    announce(text, { undo: () => { back().then(() => announce('Undone'), complain); } });
+  } catch (error) {
+    complain(error);
+  }
+}

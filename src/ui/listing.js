@@ -1,0 +1,112 @@
+// A list without an end, the newest first: its first page follows what happens, the others are read as they are wanted.
+
+import { Refused, get, query } from './api.js';
+import { listen } from './feed.js';
+import { Resource } from './resource.js';
+import { batch, effect, signal, useEffect, useMemo } from './view.js';
+
+/**
+ * @template T
+ * @typedef {object} Shape
+ * @property {string} path
+ * @property {Record<string, string | number | boolean | null | undefined>} parameters
+ * @property {string} items the field of the answer that has them
+ * @property {(item: T) => string} id
+ * @property {(item: T) => string} at what they are ordered by: a time
+ * @property {(frame: import('./feed.js').Frame) => boolean} [concerns] whether a frame may have changed the list
+ * @property {(item: T, frame: import('./feed.js').Frame) => T | null} [patch]
+ *   an item that is not on the first page as a frame says that it is; null where it is gone
+ */
+
+/** @template T */
+export class Listing {
+  /** @param {Shape<T>} shape */
+  constructor(shape) {
+    this.shape = shape;
+    this.items = signal(/** @type {T[]} */ ([]));
+    this.total = signal(0);
+    this.cursor = signal(/** @type {string | null} */ (null));
+    this.more = this.more.bind(this);
+    this.problem = signal(/** @type {Refused | null} */ (null));
+    this.isReading = signal(false);
+    this.first = new Resource(({ signal, after }) => get(`${shape.path}${query({ ...shape.parameters, min_position: after || null })}`, signal), shape.concerns);
+  }
+
+  start() {
+    const ends = [
+      this.first.start(),
+      effect(() => {
+        const page = this.first.data.value;
+        if (page) this.merge(page);
+      }),
+      listen((frames) => this.apply(frames)),
+    ];
+    return () => ends.forEach((end) => end());
+  }
+
+  /** The first page as it is now, and what was read beyond it. @param {any} page */
+  merge(page) {
+    const { id, at, items } = this.shape;
+    /** @type {T[]} */
+    const fresh = page[items];
+    const known = new Set(fresh.map(id));
+    const last = fresh.at(-1);
+    const isBeyond = (/** @type {T} */ item) => !!last && (at(item) < at(last) || (at(item) === at(last) && BigInt(id(item)) < BigInt(id(last))));
+    const beyond = page.next_cursor ? this.items.peek().filter((item) => !known.has(id(item)) && isBeyond(item)) : [];
+    batch(() => {
+      this.items.value = [...fresh, ...beyond];
+      this.total.value = page.total;
+      if (beyond.length === 0) this.cursor.value = page.next_cursor;
+    });
+  }
+
+  /** @param {import('./feed.js').Frame[]} frames */
+  apply(frames) {
+    const { patch } = this.shape;
+    if (!patch) return;
+    let changed = false;
+    const items = this.items.peek().flatMap((item) => {
+      let now = /** @type {T | null} */ (item);
+      for (const frame of frames) now = now && patch(now, frame);
+      changed ||= now !== item;
+      return now ? [now] : [];
+    });
+    if (changed) this.items.value = items;
+  }
+
+  /** Reads what follows. */
+  async more() {
+    const cursor = this.cursor.peek();
+    if (!cursor || this.isReading.peek()) return;
+    this.isReading.value = true;
+    try {
+      const { path, parameters, id, items } = this.shape;
+      const page = await get(`${path}${query({ ...parameters, cursor })}`);
+      const known = new Set(this.items.peek().map(id));
+      batch(() => {
+        // Something newer may have taken the place that this was read for.
+        if (this.cursor.peek() !== cursor) return;
+        this.items.value = [...this.items.peek(), ...page[items].filter((/** @type {T} */ item) => !known.has(id(item)))];
+        this.cursor.value = page.next_cursor;
+        this.problem.value = null;
+      });
+    } catch (error) {
+      this.problem.value = error instanceof Refused ? error : new Refused(0, { detail: String(error) });
+    } finally {
+      this.isReading.value = false;
+    }
+  }
+}
+
+/**
+ * A list for as long as a component is there; another one under another key.
+ * @template T
+ * @param {unknown[]} key
+ * @param {() => Shape<T>} shape
+ * @returns {Listing<T>}
+ */
+export function useListing(key, shape) {
+  const listing = useMemo(() => new Listing(shape()), key);
+  useEffect(() => listing.start(), [listing]);
+  return listing;
+}
