@@ -11,13 +11,15 @@
 )]
 
 #[path = "../it"]
-#[expect(dead_code, reason = "what the other tests need besides")]
+#[expect(dead_code, unused_imports, reason = "what the other tests need besides")]
 mod it {
     pub mod support;
 }
 use it::support;
 
+mod access;
 mod board;
 mod browser;
+mod files;
 mod phone;
 mod proxy;

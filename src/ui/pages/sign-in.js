@@ -28,6 +28,7 @@ export function SignInPage() {
     <h1 id="sign-in" tabindex="-1">Sign in</h1>
     <p>callbook shows who called whom, so it has to know who looks. Use a token that whoever runs callbook gave you.</p>
     <form onSubmit=${submit}>
+      <input type="text" name="username" autocomplete="username" value="callbook" hidden />
       <label for="token">Token</label>
       <input id="token" name="token" type="password" autocomplete="current-password" spellcheck="false" required
         aria-invalid=${problem ? 'true' : 'false'} aria-describedby=${problem ? 'token-problem' : undefined} />
