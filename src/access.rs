@@ -71,6 +71,8 @@ pub struct Caller {
     /// Of the token, for people.
     pub name: Arc<str>,
     pub role: Role,
+    /// Of a browser that signed in; it may be signed out before its token is revoked.
+    pub session: Option<Digest>,
 }
 
 /// What a caller is told apart by.
@@ -86,11 +88,16 @@ pub enum Identity {
 
 impl Caller {
     fn anybody() -> Self {
-        Self { identity: Identity::Anybody, name: "anybody".into(), role: Role::Admin }
+        Self::let_in(Identity::Anybody, "anybody".into(), Role::Admin)
     }
 
     fn environment() -> Self {
-        Self { identity: Identity::Environment, name: "CALLBOOK_ADMIN_TOKEN".into(), role: Role::Admin }
+        Self::let_in(Identity::Environment, "CALLBOOK_ADMIN_TOKEN".into(), Role::Admin)
+    }
+
+    /// By a token, or by nothing.
+    pub fn let_in(identity: Identity, name: Arc<str>, role: Role) -> Self {
+        Self { identity, name, role, session: None }
     }
 }
 
@@ -176,25 +183,27 @@ impl Access {
             token: Option<Vec<u8>>,
             environment: Option<Vec<u8>>,
         }
+        let digest = Digest::of(secret);
         let session: Option<Session> = sqlx::query_as(
             "select t.digest as token, s.environment
                from sessions s left join api_tokens t on t.id = s.token_id
               where s.digest = $1 and s.expires_at > clock_timestamp()",
         )
-        .bind(Digest::of(secret).as_bytes())
+        .bind(digest.as_bytes())
         .fetch_optional(&self.pool)
         .await?;
-        match session {
-            Some(Session { token: Some(digest), .. }) => match Digest::from_bytes(&digest) {
-                Some(digest) => tokens::find(&self.pool, &digest).await,
-                None => Ok(None),
+        let caller = match session {
+            Some(Session { token: Some(token), .. }) => match Digest::from_bytes(&token) {
+                Some(token) => tokens::find(&self.pool, &token).await?,
+                None => None,
             },
-            Some(Session { environment: Some(digest), .. }) => {
-                let same = Digest::from_bytes(&digest).is_some_and(|digest| self.is_of_environment(&digest));
-                Ok(same.then(Caller::environment))
+            Some(Session { environment: Some(token), .. }) => {
+                let same = Digest::from_bytes(&token).is_some_and(|token| self.is_of_environment(&token));
+                same.then(Caller::environment)
             }
-            _ => Ok(None),
-        }
+            _ => None,
+        };
+        Ok(caller.map(|caller| Caller { session: Some(digest), ..caller }))
     }
 
     /// Nothing if no such token is valid.
@@ -230,12 +239,26 @@ impl Access {
             .map(drop)
     }
 
-    /// Whether a caller who was let in still would be: a stream goes on for longer than a token may.
+    /// Whether a caller who was let in still would be: a stream goes on for longer than a token or a session may.
     pub async fn still_admits(&self, caller: &Caller) -> sqlx::Result<bool> {
+        if let Some(session) = &caller.session
+            && !self.goes_on(session).await?
+        {
+            return Ok(false);
+        }
         match caller.identity {
             Identity::Anybody | Identity::Environment => Ok(true),
             Identity::Token(id) => tokens::is_valid(&self.pool, id).await,
         }
+    }
+
+    async fn goes_on(&self, session: &Digest) -> sqlx::Result<bool> {
+        sqlx::query_scalar(
+            "select exists (select from sessions where digest = $1 and expires_at > clock_timestamp())",
+        )
+        .bind(session.as_bytes())
+        .fetch_one(&self.pool)
+        .await
     }
 
     fn is_of_environment(&self, digest: &Digest) -> bool {

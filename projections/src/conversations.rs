@@ -23,7 +23,7 @@ use domain::call::event::Told;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-pub use entered::Entered;
+pub use entered::{Entered, is_archived};
 pub use leg::Leg;
 pub use message::{Message, Metadata as MessageMetadata};
 pub use thread::{Contact, ContactMetadata, Conversation, ConversationMetadata};

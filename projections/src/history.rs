@@ -4,6 +4,7 @@
 //! [`Snapshot::refold`] is the one way to a replay: the events of some calls and of all their kin, up to a
 //! position. The present rows only say which calls to look at.
 
+mod call;
 mod entered;
 mod explain;
 mod past;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+pub use call::PastCall;
 pub use explain::{EventStep, FieldChange, History, RowChange};
 pub use past::{Asked, Moment, NotPast, PastThread};
 

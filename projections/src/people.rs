@@ -26,6 +26,8 @@ pub struct EditableThread {
     pub archived_up_to: Option<OffsetDateTime>,
     pub read_up_to: Option<OffsetDateTime>,
     pub version: i64,
+    /// When the newest inbound call began.
+    pub last_inbound_at: Option<OffsetDateTime>,
     /// When the newest call began.
     pub newest_at: OffsetDateTime,
     /// The end of that call, where it is known.
@@ -58,7 +60,7 @@ impl Snapshot {
         let query = format!(
             "select c.external_id as party_key, e.archived_up_to, e.read_up_to,
                     coalesce(e.state_version, 0) as version,
-                    c.last_message_at as newest_at, m.end_time as newest_ended_at
+                    c.last_inbound_at, c.last_message_at as newest_at, m.end_time as newest_ended_at
                from {g}.conversations c
                left join {g}.{entered} e on e.conversation_id = c.id
                left join {g}.messages m on m.id = c.last_message_id

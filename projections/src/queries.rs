@@ -7,6 +7,7 @@ mod calls;
 mod filter;
 mod listed;
 mod search;
+mod standing;
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,8 +24,9 @@ use crate::generation::Snapshot;
 
 pub use calls::ListedCall;
 pub use filter::{Filter, Scope};
-pub use listed::Threads;
+pub use listed::{State, Threads};
 pub use search::{Search, SearchError};
+pub use standing::{CallStanding, Standings, ThreadStanding};
 
 /// Which part of a list is wanted. Lists are newest first, ties by id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,18 @@ pub struct CallFamily {
     pub contact: Option<Contact>,
 }
 
+impl CallFamily {
+    pub(crate) fn new(
+        root: String,
+        mut legs: Vec<Leg>,
+        entry: Option<Entry>,
+        contact: Option<Contact>,
+    ) -> Self {
+        legs.sort_by(|a, b| (a.call_sid != root, &a.call_sid).cmp(&(b.call_sid != root, &b.call_sid)));
+        Self { root, legs, entry, contact }
+    }
+}
+
 impl Snapshot {
     /// The family of a call, if anything is recorded of it.
     pub async fn call(&mut self, call_sid: &str) -> sqlx::Result<Option<CallFamily>> {
@@ -116,9 +130,8 @@ impl Snapshot {
             Some(id) => self.conversation(id).await?,
             None => None,
         };
-        let mut legs: Vec<Leg> = legs.into_values().collect();
-        legs.sort_by(|a, b| (a.call_sid != root, &a.call_sid).cmp(&(b.call_sid != root, &b.call_sid)));
-        Ok(Some(CallFamily { root, legs, entry, contact: thread.and_then(|thread| thread.contact) }))
+        let contact = thread.and_then(|thread| thread.contact);
+        Ok(Some(CallFamily::new(root, legs.into_values().collect(), entry, contact)))
     }
 
     /// What is known of a recording, whichever leg has it; of several reports the one that goes furthest.

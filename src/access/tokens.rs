@@ -17,7 +17,7 @@ const PREFIX: &str = "callbook_";
 const LONGEST_NAME: usize = 100;
 
 /// SHA-256 of a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -163,7 +163,7 @@ pub(super) async fn find(pool: &PgPool, digest: &Digest) -> sqlx::Result<Option<
     if touch {
         tokio::spawn(touched(pool.clone(), id));
     }
-    Ok(Some(Caller { identity: Identity::Token(id), name: name.into(), role: read_role(&role)? }))
+    Ok(Some(Caller::let_in(Identity::Token(id), name.into(), read_role(&role)?)))
 }
 
 /// Nobody waits for it, and where it cannot be written the token is valid all the same.

@@ -10,43 +10,49 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use domain::sid::CallSid;
+use projections::history::PastCall;
 
-use super::conversations::answer::Message;
-use super::conversations::{open, unreadable};
+use super::as_of::{AsOf, AsOfParam};
+use super::conversations::{Past, open, unreadable};
 use super::given::whole_number;
 use super::problem::{ApiError, Problem};
 use super::sid::{OfCall, Sid};
 use crate::app::AppState;
 use crate::explain;
-use answer::{Call, CallEvent, CallEvents, CallLeg, ExplainedStep, Explanation};
+use answer::{Call, CallEvent, CallEvents, ExplainedStep, Explanation};
 
 /// Events a page, where the caller does not say.
 const DEFAULT_LIMIT: i64 = 100;
 const LARGEST_LIMIT: i64 = 200;
 
-/// A call with all legs of its family, its thread and its entry there.
+/// A call with all legs of its family, its thread and its entry there. With `as_of`, as it was known then.
 #[utoipa::path(
     get, path = "/api/calls/{sid}", tag = "calls",
-    params(OfCall),
+    params(OfCall, AsOfParam),
     responses(
         (status = 200, body = Call),
-        (status = 404, description = "Nothing is recorded of it", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Nothing is recorded of it, or nothing was by then", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn one(State(state): State<AppState>, Sid(sid): Sid<CallSid>) -> Result<Json<Call>, ApiError> {
+pub async fn one(
+    State(state): State<AppState>,
+    Sid(sid): Sid<CallSid>,
+    uri: Uri,
+) -> Result<Json<Call>, ApiError> {
+    let as_of = AsOf::from_uri(&uri)?;
     let mut snapshot = open(&state).await?;
     let family = snapshot.call(sid.as_str()).await.map_err(unreadable)?.ok_or_else(|| unknown(&sid))?;
-    let entry = family.entry.as_ref();
-    Ok(Json(Call {
-        sid: sid.to_string(),
-        is_root: family.root == sid.as_str(),
-        conversation_id: entry.and_then(|entry| entry.message.conversation_id).map(|id| id.to_string()),
-        hidden_reason: entry.and_then(|entry| entry.message.hidden_reason.clone()),
-        message: entry.map(|entry| Message::new(entry, family.contact.as_ref())),
-        legs: family.legs.iter().map(|row| CallLeg::new(row, &family.root)).collect(),
-        root_sid: family.root,
-        position: snapshot.position(),
-    }))
+    let Some(as_of) = as_of else {
+        return Ok(Json(Call::new(&sid, family, None, snapshot.position())));
+    };
+    let moment = as_of.find(&mut snapshot).await?;
+    let past = snapshot.call_as_of(&state.ids, sid.as_str(), moment.position).await.map_err(unreadable)?;
+    let PastCall { family, unreadable } = past.ok_or_else(|| ApiError::NotYetRecorded {
+        sid: sid.as_str().to_owned(),
+        position: moment.position,
+    })?;
+    let past = Past::new(moment, &unreadable);
+    Ok(Json(Call::new(&sid, family, Some(past), moment.position)))
 }
 
 /// The events of a call's family, in the order of the log.

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::Uri;
 use projections::generation::Snapshot;
+use projections::history::{Moment, Unreadable};
 use projections::queries::{Entry, Thread, Threads, Window};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -17,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::as_of::{AsOf, AsOfParam};
 use super::calls::answer::UnreadableEvent;
-use super::filter::{self, CallParams, TimeParams};
+use super::filter::{self, CallParams, StateParams, TimeParams};
 use super::page::{self, Cursor, Id, ListQuery};
 use super::problem::{ApiError, Problem};
 use crate::app::AppState;
@@ -58,20 +59,28 @@ pub struct Past {
     unreadable: Vec<UnreadableEvent>,
 }
 
-/// Conversations, the one with the newest call first. With filters, those that have a call of which all of them are
-/// true; they stand where their newest call puts them, whichever call that is.
+impl Past {
+    pub fn new(moment: Moment, unreadable: &[Unreadable]) -> Self {
+        Self { as_of: moment.time, unreadable: unreadable.iter().map(UnreadableEvent::from).collect() }
+    }
+}
+
+/// Conversations, the one with the newest call first. `archived` and `unread` ask for conversations that are so; with
+/// other filters, they have a call of which all of these are true. They stand where their newest call puts them,
+/// whichever call that is.
 #[utoipa::path(
     get, path = "/api/conversations", tag = "conversations",
-    params(CallParams, TimeParams, page::PageParams),
+    params(StateParams, CallParams, TimeParams, page::PageParams),
     responses((status = 200, body = Conversations))
 )]
 pub async fn list(State(state): State<AppState>, uri: Uri) -> Result<Json<Conversations>, ApiError> {
     let query = ListQuery::from_uri(&uri, page::DEFAULT_LIMIT)?;
-    let filter = filter::from_uri(&uri)?;
+    let (filter, wanted) = (filter::from_uri(&uri)?, filter::state(&uri)?);
     let mut snapshot = open(&state).await?;
     let (window, limit) = one_more(&query.window);
     let scope = snapshot.scope(filter).await.map_err(unreadable)?;
-    let Threads { total, threads } = snapshot.conversations(&scope, window).await.map_err(unreadable)?;
+    let threads = snapshot.conversations(&scope, wanted, window).await;
+    let Threads { total, threads } = threads.map_err(unreadable)?;
     let (threads, next) = page_of(threads, limit, |thread| Cursor {
         at: thread.conversation.last_message_at,
         id: thread.conversation.id,
@@ -180,10 +189,7 @@ pub async fn messages(
         messages: entries.iter().map(|entry| Message::new(entry, contact)).collect(),
         // Live sets a call aside at an event that it cannot read; a replay ends there as well.
         stale: !past.unreadable.is_empty(),
-        past: Some(Past {
-            as_of: moment.time,
-            unreadable: past.unreadable.iter().map(UnreadableEvent::from).collect(),
-        }),
+        past: Some(Past::new(moment, &past.unreadable)),
         page: page::Answered::new(&query.window, past.total, next, moment.position),
     }))
 }

@@ -8,7 +8,7 @@ use axum::http::Uri;
 use domain::call::CallStatus;
 use domain::direction::Direction;
 use domain::phone::PhoneNumber;
-use projections::queries::{Filter, Search, SearchError};
+use projections::queries::{Filter, Search, SearchError, State};
 use projections::stats::Bound;
 use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
@@ -40,6 +40,18 @@ pub struct CallParams {
     search: Option<String>,
     /// Whether there is something to hear.
     has_recording: Option<bool>,
+}
+
+/// Which conversations, by what people have done with them; their calls have no say in it.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "says what `state` reads")]
+pub struct StateParams {
+    /// Whether it is put aside: `archived` of the conversation. Lists of calls do not ask for it.
+    archived: Option<bool>,
+    /// Whether a missed call is unread: `unread_count` of the conversation is more than 0. Lists of calls do not ask for
+    /// it.
+    unread: Option<bool>,
 }
 
 /// When the calls began.
@@ -102,6 +114,15 @@ pub fn from_uri(uri: &Uri) -> Result<Filter, ApiError> {
         return Err(bad("to", to, LATER));
     }
     Ok(Filter { from, until, ..filter })
+}
+
+/// Reads the parameters of [`StateParams`].
+pub fn state(uri: &Uri) -> Result<State, ApiError> {
+    let parameters = Given::read(uri)?;
+    Ok(State {
+        archived: parameters.one("archived", TRUTH, truth)?,
+        unread: parameters.one("unread", TRUTH, truth)?,
+    })
 }
 
 /// The part of a filter that is not about time.

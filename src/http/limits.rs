@@ -163,7 +163,7 @@ mod tests {
     async fn name(mut request: Request, next: Next) -> Response {
         if let Some(token) = request.headers().get("token").and_then(|token| token.to_str().ok()) {
             let identity = Identity::Token(token.parse().unwrap());
-            request.extensions_mut().insert(Caller { identity, name: "test".into(), role: Role::Viewer });
+            request.extensions_mut().insert(Caller::let_in(identity, "test".into(), Role::Viewer));
         }
         next.run(request).await
     }

@@ -43,6 +43,11 @@ pub enum ApiError {
     NotReached { position: i64, reached: i64 },
     #[error("nothing is recorded of a call {sid}")]
     UnknownCall { sid: String },
+    /// Something is by now.
+    #[error(
+        "nothing had been recorded of the call {sid} at position {position} of the log; its first event came later"
+    )]
+    NotYetRecorded { sid: String, position: i64 },
     #[error("nothing is recorded of a recording {sid}")]
     UnknownRecording { sid: String },
     /// `reason` is a whole clause, such as "the call is still being recorded".
@@ -212,6 +217,9 @@ impl ApiError {
             }
             Self::UnknownCall { .. } => {
                 (StatusCode::NOT_FOUND, "unknown-call", Some("There is no such call"))
+            }
+            Self::NotYetRecorded { .. } => {
+                (StatusCode::NOT_FOUND, "not-yet-recorded", Some("The call had not been heard of yet"))
             }
             Self::UnknownRecording { .. } => {
                 (StatusCode::NOT_FOUND, "unknown-recording", Some("There is no such recording"))

@@ -5,9 +5,10 @@
 
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use domain::conversation::{Conversation, ConversationCommand, ConversationError};
 use domain::sid::CallSid;
+use projections::conversations::is_archived;
 use projections::generation::Snapshot;
 use projections::people::EditableThread;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -28,8 +29,8 @@ use crate::people::{EditError, Edited};
 pub struct ConversationState {
     #[schema(example = "8172635482910384756")]
     conversation_id: String,
-    /// Somebody has archived it, and nobody has taken that back. An inbound call brings it back all the same: see
-    /// `status` of the conversation.
+    /// It is put aside, as `archived` of the conversation says: somebody has archived it, nobody has taken that back, and
+    /// no inbound call began after `archived_up_to`.
     archived: bool,
     /// When the newest call began that whoever archived it had seen. One that began later brings the thread back.
     #[serde(with = "rfc3339::option")]
@@ -74,7 +75,7 @@ pub struct ConversationPatch {
     ),
     responses(
         (status = 200, body = ConversationState, headers(("ETag", description = "The version"))),
-        (status = 304, description = "It is as the caller knows it"),
+        (status = 304, description = "It is as the caller knows it; not while `archived_up_to` is there, because a call may have changed `archived`"),
         (status = 404, description = "There is no such conversation", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -84,16 +85,19 @@ pub async fn one(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let mut snapshot = open(&state).await?;
-    let EditableThread { archived_up_to, read_up_to, version, .. } = known(&mut snapshot, id).await?;
+    let thread = known(&mut snapshot, id).await?;
+    let EditableThread { archived_up_to, read_up_to, version, last_inbound_at, .. } = thread;
     let body = ConversationState {
         conversation_id: id.to_string(),
-        archived: archived_up_to.is_some(),
+        archived: is_archived(archived_up_to, last_inbound_at),
         archived_up_to,
         read_up_to,
         version,
         position: snapshot.position(),
     };
-    Ok(Versioned { version, body }.unless_known(&headers))
+    let answer = Versioned { version, body };
+    // A call that brings the thread back makes no version of what people have done with it.
+    Ok(if archived_up_to.is_some() { answer.into_response() } else { answer.unless_known(&headers) })
 }
 
 /// Archives a conversation or takes it back, and moves its read marker.
@@ -141,7 +145,7 @@ pub async fn change(
     let Edited { aggregate: Conversation { archived_up_to, read_up_to }, version, position, .. } = edited;
     let body = ConversationState {
         conversation_id: id.to_string(),
-        archived: archived_up_to.is_some(),
+        archived: is_archived(archived_up_to, thread.last_inbound_at),
         archived_up_to,
         read_up_to,
         version,

@@ -25,6 +25,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use projections::chain;
+use projections::generation::Snapshot;
 use projections::log::{self, StoredEvent};
 use projections::runner::Progress;
 use serde::Serialize;
@@ -174,14 +175,16 @@ impl Broadcaster {
         Ok(through)
     }
 
-    /// The next events after `after`, none beyond `reached`.
+    /// The next events after `after`, none beyond `reached`, and where what they are about stands by now.
     async fn read(&self, after: i64, reached: i64) -> sqlx::Result<Batch> {
-        let mut connection = self.pool.acquire().await?;
-        let events: Vec<StoredEvent> = log::read_after(&mut connection, after, reached, PAGE).await?;
-        drop(connection);
+        // The read model has come to `reached`, so whoever opens it now finds these events reflected.
+        let mut snapshot = Snapshot::open(&self.pool).await?;
+        let events: Vec<StoredEvent> = log::read_after(snapshot.connection(), after, reached, PAGE).await?;
+        let standings = snapshot.standings(&events).await?;
+        drop(snapshot);
         let is_full = i64::try_from(events.len()).is_ok_and(|count| count >= PAGE);
         let through = events.last().filter(|_| is_full).map_or(reached, |event| event.position);
-        Ok(Batch::of(&events, through, &self.incarnation))
+        Ok(Batch::of(&events, &standings, through, &self.incarnation))
     }
 
     /// Where the client begins, and whether that is elsewhere than it wanted.
@@ -225,7 +228,7 @@ impl Broadcaster {
                         tokio::select! {
                             () = self.stopping.cancelled() => {}
                             _ = keepalive.tick() => {
-                                // A database that does not answer says nothing about the token.
+                                // A database that does not answer says nothing about the caller.
                                 if matches!(access.still_admits(&caller).await, Ok(false)) {
                                     return;
                                 }
@@ -299,10 +302,21 @@ impl Drop for Counted {
 /// What happens to calls and threads, as server-sent events.
 ///
 /// `connected` says from where on; `call.created`, `call.updated`, `contact.updated` and `conversation.updated` are one
-/// event of the log each; `keepalive` comes every 30 seconds; `reset` says that the position is not one of this log, so that everything must be loaded
-/// again; `goodbye` is the last before callbook stops, with the time to wait in `retry`. `id` is to be sent back as
-/// `Last-Event-ID`, which browsers do, and then nothing is missed and nothing comes twice. A token that is revoked
-/// ends its streams within about 30 seconds.
+/// event of the log each; `keepalive` comes every 30 seconds; `reset` says that the position is not one of this log, so
+/// that everything must be loaded again; `goodbye` is the last before callbook stops, with the time to wait in `retry`. `id` is to be sent back as
+/// `Last-Event-ID`, which browsers do, and then nothing is missed and nothing comes twice.
+///
+/// What happened comes with where it had led by `asOf`, a position of the log that is the event's or a later one: of two
+/// frames that differ the one with the greater `asOf` holds. A frame of a call has `entry`, the call as lists show it: `sid` is the entry's `external_id`, `rootSid` the call at the top of the
+/// family, and `conversationId`, `name`, `handle`, `number`, `direction`, `status` (as people are shown it), `missed`,
+/// `live`, `line`, `startTime`, `answeredAt`, `endTime`, `duration` (seconds), and of the conversation `unreadCount` and
+/// `archived`; what is not known is null. `entry` is null where no list shows the call. While the call at the top has
+/// not been seen, each leg is an entry of its own, without a conversation; the entry whose `sid` is `rootSid` takes the
+/// place of all of them. A frame of a contact has `conversationId`, one of a conversation `unreadCount` and `archived`
+/// besides; they are null before the first call.
+///
+/// A token that is revoked ends its streams within about 30 seconds, and so does a session that is signed out or that has
+/// expired.
 #[utoipa::path(
     get,
     path = "/events/calls",

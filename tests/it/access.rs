@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use callbook::access::Role;
 use callbook::access::tokens;
 use reqwest::{Client, Method, RequestBuilder, Response};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::support::client::incoming;
@@ -271,6 +271,34 @@ async fn a_browser_signs_in_with_a_token_and_out_again() {
     assert_eq!(with(Method::GET, "/api/tokens", &session).send().await.unwrap().status(), 200);
     sqlx::query("update sessions set expires_at = clock_timestamp()").execute(&callbook.pool).await.unwrap();
     assert_eq!(with(Method::GET, "/api/tokens", &session).send().await.unwrap().status(), 401);
+    callbook.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_signed_out_or_has_expired_ends_its_streams() {
+    let callbook = real().await;
+    let access = &callbook.app.state.access;
+    let anna = SecretString::from(token(&callbook, "anna", Role::Dispatcher).await);
+    for token in [anna, ADMIN_TOKEN.into()] {
+        let signed_in = async || {
+            let secret = access.sign_in(&token).await.unwrap().unwrap().secret;
+            let caller = access.by_session(&secret).await.unwrap().unwrap();
+            assert!(access.still_admits(&caller).await.unwrap());
+            (secret, caller)
+        };
+        let (secret, gone) = signed_in().await;
+        let (_, stays) = signed_in().await;
+        access.sign_out(&secret).await.unwrap();
+        assert!(!access.still_admits(&gone).await.unwrap());
+        assert!(access.still_admits(&stays).await.unwrap(), "another browser of theirs");
+        let by_token = access.by_token(&token).await.unwrap().unwrap();
+        assert!(access.still_admits(&by_token).await.unwrap(), "a program with the token itself");
+        sqlx::query("update sessions set expires_at = clock_timestamp()")
+            .execute(&callbook.pool)
+            .await
+            .unwrap();
+        assert!(!access.still_admits(&stays).await.unwrap());
+    }
     callbook.stop().await;
 }
 

@@ -308,6 +308,60 @@ async fn page_offset_and_cursor_walk_the_same_filtered_list() {
     callbook.stop().await;
 }
 
+/// Archives every other conversation, and reads every third.
+async fn some_archived_and_some_read(callbook: &Callbook) {
+    for (n, thread) in whole(callbook, "/api/conversations", "conversations", &[]).await.iter().enumerate() {
+        let url = format!("{}/api/conversations/{}/state", callbook.url, thread["id"].as_str().unwrap());
+        let mut patch = json!({ "archived": n % 2 == 0 });
+        if n % 3 == 0 {
+            patch["read_up_to"] = "2026-02-28T23:59:59Z".into();
+        }
+        assert_eq!(http().patch(url).json(&patch).send().await.unwrap().status(), 200);
+    }
+    callbook.settled().await;
+}
+
+#[tokio::test]
+async fn archived_and_unread_are_asked_of_the_conversation_whatever_its_calls() {
+    let callbook = Callbook::start().await;
+    calls(&callbook, 60).await;
+    some_archived_and_some_read(&callbook).await;
+    for of_calls in [
+        &[][..],
+        // Of many conversations, of few, and of one that is named.
+        &[("direction", "inbound".to_owned())],
+        &[("has_recording", "true".to_owned()), ("from", "2026-02-25".to_owned())],
+        &[("search", "jane".to_owned())],
+        &[("number", "+15085550103".to_owned())],
+    ] {
+        let all = whole(&callbook, "/api/conversations", "conversations", of_calls).await;
+        assert!(!all.is_empty(), "{of_calls:?}");
+        for archived in [None, Some(true), Some(false)] {
+            for unread in [None, Some(true), Some(false)] {
+                let wanted = all.iter().filter(|thread| {
+                    archived.is_none_or(|archived| thread["archived"] == archived)
+                        && unread.is_none_or(|unread| (thread["unread_count"] != 0) == unread)
+                });
+                let mut asked = of_calls.to_vec();
+                asked.extend(archived.map(|archived| ("archived", archived.to_string())));
+                asked.extend(unread.map(|unread| ("unread", unread.to_string())));
+                let found = whole(&callbook, "/api/conversations", "conversations", &asked).await;
+                assert_eq!(ids(&found), ids(wanted), "{asked:?}");
+            }
+        }
+    }
+    let all = whole(&callbook, "/api/conversations", "conversations", &[]).await;
+    for (archived, unread) in [(true, true), (true, false), (false, true), (false, false)] {
+        let is = |thread: &&Value| thread["archived"] == archived && (thread["unread_count"] != 0) == unread;
+        assert!(all.iter().any(|thread| is(&thread)), "archived {archived} and unread {unread}");
+    }
+    for (query, parameter) in [("archived=yes", "archived"), ("unread=", "unread"), ("unread=1", "unread")] {
+        let (status, problem) = callbook.fetch(&format!("/api/conversations?{query}")).await;
+        assert_eq!((status, &problem["parameter"]), (400, &json!(parameter)), "{problem}");
+    }
+    callbook.stop().await;
+}
+
 #[tokio::test]
 async fn a_filter_that_makes_no_sense_is_told_which() {
     let callbook = Callbook::start().await;

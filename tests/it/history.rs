@@ -110,6 +110,65 @@ async fn as_of_every_position_and_time_a_thread_is_what_live_showed_then() {
 }
 
 #[tokio::test]
+async fn as_of_every_position_and_time_a_call_is_what_live_showed_then() {
+    let callbook = Callbook::start().await;
+    let calls: Vec<String> = (1..=4).map(call_sid).collect();
+    // What live answered of each call after each request, and its status.
+    let mut seen: Vec<(&String, i64, u16, Value)> = Vec::new();
+    for (endpoint, params) in story() {
+        callbook.twilio().send(endpoint, &params).await;
+        let position = callbook.settled().await;
+        for sid in &calls {
+            let (status, live) = callbook.fetch(&format!("/api/calls/{sid}")).await;
+            seen.push((sid, position, status, live));
+        }
+    }
+    let known = seen.iter().filter(|(_, _, status, _)| *status == 200).count();
+    assert!(known > 20 && known < seen.len(), "some were not heard of at first: {known}");
+    for (sid, position, status, live) in &seen {
+        let path = format!("/api/calls/{sid}?as_of=");
+        let (found, past) = callbook.fetch(&format!("{path}{position}")).await;
+        assert_eq!(found, *status, "{sid} as of position {position}: {past}");
+        if *status == 200 {
+            assert_eq!(without_as_of(past), *live, "{sid} as of position {position}");
+            let time = recorded_at(&callbook, *position).await.format(&Rfc3339).unwrap();
+            let past = callbook.get(&format!("{path}{time}")).await;
+            assert_eq!(past["as_of"], time);
+            assert_eq!(without_as_of(past), *live, "{sid} as of {time}");
+        } else {
+            assert_eq!((found, &past["code"]), (404, &json!("not-yet-recorded")));
+        }
+    }
+    callbook.verify().await;
+}
+
+#[tokio::test]
+async fn a_call_that_had_not_been_heard_of_or_never_was_and_one_to_come_are_told_apart() {
+    let callbook = Callbook::start().await;
+    callbook.twilio().send("voice-inbound", &incoming(&call_sid(1), CUSTOMER, OURS)).await;
+    let before = callbook.settled().await;
+    callbook.twilio().send("voice-inbound", &incoming(&call_sid(2), CUSTOMER, OURS)).await;
+    let head = callbook.settled().await;
+    let (later, never) = (call_sid(2), call_sid(3));
+    for (sid, as_of, status, code) in [
+        (&later, before.to_string(), 404, "not-yet-recorded"),
+        (&later, "2026-02-08T06:11:00Z".to_owned(), 404, "not-yet-recorded"),
+        (&later, (head + 1).to_string(), 400, "in-the-future"),
+        (&later, "2999-01-01T00:00:00Z".to_owned(), 400, "in-the-future"),
+        (&later, "soon".to_owned(), 400, "bad-parameter"),
+        (&never, before.to_string(), 404, "unknown-call"),
+    ] {
+        let (found, problem) = callbook.fetch(&format!("/api/calls/{sid}?as_of={as_of}")).await;
+        assert_eq!((found, &problem["code"]), (status, &json!(code)), "{sid} as of {as_of}: {problem}");
+    }
+    let (_, problem) = callbook.fetch(&format!("/api/calls/{later}?as_of={before}")).await;
+    let sentence = format!(
+        "nothing had been recorded of the call {later} at position {before} of the log; its first event came later"
+    );
+    assert_eq!(problem["detail"], sentence);
+}
+
+#[tokio::test]
 async fn a_thread_is_walked_by_cursor_as_it_was() {
     let callbook = Callbook::start().await;
     let id = conversation(&callbook, CUSTOMER).await;
@@ -272,6 +331,12 @@ async fn a_leg_is_in_the_family_of_the_parent_it_named_then() {
     };
     assert_eq!((legs(&then, &first), legs(&now, &first), legs(&now, &second)), (2, 1, 2));
     assert_eq!(without_as_of(callbook.get(&format!("{path}?as_of={position}")).await), then);
+    let of = async |sid: &str| {
+        let past = callbook.get(&format!("/api/calls/{sid}?as_of={position}")).await;
+        (past["root_sid"].clone(), past["legs"].as_array().unwrap().len())
+    };
+    assert_eq!(of(&child).await, (json!(first), 2));
+    assert_eq!(of(&second).await, (json!(second), 1));
     callbook.verify().await;
 }
 
@@ -329,6 +394,8 @@ async fn a_call_is_known_up_to_the_event_that_cannot_be_read() {
     assert_eq!((&live["stale"], &past_live["stale"]), (&json!(true), &json!(true)));
     assert_eq!(past_live["messages"], live["messages"]);
     assert_eq!(past_live["unreadable"][0]["call_sid"], call_sid(1));
+    let call = callbook.get(&format!("/api/calls/{}?as_of={head}", call_sid(1))).await;
+    assert_eq!((&call["message"], &call["unreadable"]), (&live["messages"][0], &past_live["unreadable"]));
     let [unreadable] = past.unreadable.as_slice() else { panic!("{:?}", past.unreadable) };
     assert_eq!(unreadable.call_sid, call_sid(1));
     let position = callbook.count("select id from call_events where sequence = 2").await;

@@ -190,9 +190,13 @@ async fn missed_calls_that_ended_after_the_read_marker_are_unread() {
 #[tokio::test]
 async fn a_call_from_outside_that_was_not_seen_brings_an_archived_thread_back() {
     let callbook = Callbook::start().await;
-    let status = async || thread(&callbook, CUSTOMER).await["status"].as_str().unwrap().to_owned();
     report(&callbook, &missed(1, CUSTOMER, 11)).await;
     let (_, state) = paths(&callbook, CUSTOMER).await;
+    let status = async || {
+        let shown = thread(&callbook, CUSTOMER).await;
+        assert_eq!(callbook.get(&state).await["archived"], shown["archived"], "{shown}");
+        shown["status"].as_str().unwrap().to_owned()
+    };
     let archived = patch(&callbook, &state, json!({ "archived": true })).await;
     assert_eq!(archived.body["archived_up_to"], "2026-02-08T06:11:00Z");
     callbook.settled().await;
@@ -205,10 +209,13 @@ async fn a_call_from_outside_that_was_not_seen_brings_an_archived_thread_back() 
 
     report(&callbook, &missed(4, CUSTOMER, 15)).await;
     assert_eq!(status().await, "active");
+    let tag = archived.etag.unwrap();
+    let again = ask(&callbook, Method::GET, &state, &[("if-none-match", &tag)], None).await;
+    assert_eq!((again.status, &again.body["archived"]), (200, &json!(false)), "the version is the same");
     callbook.verify().await;
     // Whoever archives what they saw before that call does not put it aside.
     let seen = json!({ "archived": true, "archived_up_to": "2026-02-08T06:14:00Z" });
-    patch(&callbook, &state, seen).await;
+    assert_eq!(patch(&callbook, &state, seen).await.body["archived"], false);
     callbook.settled().await;
     assert_eq!(status().await, "active");
     patch(&callbook, &state, json!({ "archived": true })).await;
@@ -432,6 +439,13 @@ async fn the_live_stream_tells_of_edits_when_they_can_be_read() {
     assert_eq!((&renamed.data["handle"], &renamed.data["name"]), (&json!(CUSTOMER), &json!("Ann")));
     let archived = frames.last().unwrap();
     assert_eq!(archived.data["externalId"], CUSTOMER);
+    let shown = thread(&callbook, CUSTOMER).await;
+    assert_eq!(
+        (&renamed.data["conversationId"], &archived.data["conversationId"]),
+        (&shown["id"], &shown["id"])
+    );
+    assert_eq!(archived.data["asOf"], last);
+    assert_eq!((&archived.data["unreadCount"], &archived.data["archived"]), (&json!(0), &json!(true)));
     assert_eq!(callbook.get(&contact).await["name"], "Ann", "it was folded before it was told");
 }
 

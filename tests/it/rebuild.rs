@@ -2,7 +2,7 @@
 
 use projections::conversations::{Fold, Leg};
 use projections::generation::{FOLD_VERSION, Snapshot};
-use projections::queries::{Filter, Window};
+use projections::queries::{Filter, State, Window};
 use projections::rebuild::{self, Phase, RebuildError};
 use projections::runner::{Runner, Stopped};
 use serde_json::Value;
@@ -245,7 +245,7 @@ async fn whoever_reads_for_long_holds_up_no_swap_and_reads_on_in_the_old_tables(
     let all = Window::Offset { offset: 0, limit: 10 };
     let mut export = Snapshot::open(&callbook.pool).await.unwrap();
     let everything = export.scope(Filter::default()).await.unwrap();
-    assert_eq!(export.conversations(&everything, all).await.unwrap().threads.len(), 1);
+    assert_eq!(export.conversations(&everything, State::default(), all).await.unwrap().threads.len(), 1);
     // Somebody in psql, too.
     let mut psql = callbook.pool.begin().await.unwrap();
     let seen: i64 = sqlx::query_scalar("select count(*) from messages").fetch_one(&mut *psql).await.unwrap();
@@ -254,7 +254,7 @@ async fn whoever_reads_for_long_holds_up_no_swap_and_reads_on_in_the_old_tables(
     calls(&callbook, 5, 1).await;
     callbook.settled().await;
     assert_eq!(callbook.get("/api/conversations").await["conversations"][0]["metadata"]["total_calls"], 6);
-    let before = export.conversations(&everything, all).await.unwrap();
+    let before = export.conversations(&everything, State::default(), all).await.unwrap();
     assert_eq!(before.threads[0].conversation.total_calls, 5);
     let again: i64 = sqlx::query_scalar("select count(*) from messages").fetch_one(&mut *psql).await.unwrap();
     assert_eq!(again, seen, "the views for psql wait for whoever reads through them");

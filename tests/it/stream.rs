@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use crate::support::client::{http, incoming, lasting, status};
-use crate::support::{CUSTOMER, Callbook, OURS, call_sid};
+use crate::support::{CUSTOMER, Callbook, DISPATCHER, OURS, call_sid};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
@@ -135,9 +135,13 @@ async fn an_event_has_seed_000s_payload() {
     assert_eq!(received[0].data["status"], "ringing");
     let ended = received.last().unwrap();
     assert_eq!(ended.event, "call.updated");
+    let mut data = ended.data.clone();
+    let fields = data.as_object_mut().unwrap();
+    assert_eq!(fields.remove("asOf"), Some(head.into()));
+    assert!(fields.remove("entry").is_some());
     assert_eq!(
-        ended.data,
-        serde_json::json!({
+        data,
+        json!({
             "callSid": call_sid(1),
             "status": "completed",
             "direction": "inbound",
@@ -147,6 +151,116 @@ async fn an_event_has_seed_000s_payload() {
             "timestamp": "2026-02-08T06:11:30Z",
         })
     );
+}
+
+/// What a frame is to say of a call that is listed as in progress.
+fn listed(call: &Value) -> Value {
+    let (contact, conversation) = (&call["contact"], &call["conversation"]);
+    let parent = &call["metadata"]["parent_call_sid"];
+    json!({
+        "sid": call["external_id"],
+        "rootSid": if parent.is_null() { &call["external_id"] } else { parent },
+        "conversationId": call["conversation_id"],
+        "name": contact["display_name"],
+        "handle": contact["handle"],
+        "number": contact["phone_number"],
+        "direction": call["direction"],
+        "status": call["call_status"],
+        "missed": call["missed"],
+        "live": call["live"],
+        "line": call["line"],
+        "startTime": call["call"]["start_time"],
+        "answeredAt": call["call"]["answered_at"],
+        "endTime": call["call"]["end_time"],
+        "duration": call["call"]["duration"],
+        "unreadCount": conversation["unread_count"],
+        "archived": conversation["archived"],
+    })
+}
+
+#[tokio::test]
+async fn a_frame_has_the_call_as_the_list_of_calls_in_progress_has_it() {
+    let callbook = Callbook::start().await;
+    let mut client = Client::connect(&callbook, Some(0)).await;
+    let at = "Sun, 08 Feb 2026 06:11:30 +0000";
+    let (root, child, orphan) = (call_sid(1), call_sid(2), call_sid(4));
+    let of_child = |state, sequence| status(&child, Some(&root), CUSTOMER, DISPATCHER, state, sequence, at);
+    // A missed call first, so that there is something unread; then a call that is put through, one of somebody who
+    // withholds their number, and a leg whose root nothing was heard of.
+    place(&callbook, 0..1).await;
+    for (endpoint, params, sid) in [
+        ("voice-inbound", incoming(&root, CUSTOMER, OURS), &root),
+        ("voice-status", of_child("ringing", 1), &root),
+        ("voice-status", of_child("in-progress", 2), &root),
+        ("voice-inbound", incoming(&call_sid(5), "anonymous", OURS), &call_sid(5)),
+        (
+            "voice-status",
+            status(&orphan, Some(&call_sid(3)), CUSTOMER, DISPATCHER, "ringing", 1, at),
+            &orphan,
+        ),
+    ] {
+        callbook.twilio().send(endpoint, &params).await;
+        let head = callbook.settled().await;
+        let frame = client.until(head).await.pop().unwrap();
+        let active = callbook.get("/api/conversations/active").await;
+        let call =
+            active["calls"].as_array().unwrap().iter().find(|call| call["external_id"] == **sid).unwrap();
+        assert_eq!(frame.data["entry"], listed(call), "{}", frame.data);
+        assert_eq!(frame.data["asOf"], active["position"]);
+    }
+
+    let head = place(&callbook, 1..2).await;
+    let frame = client.until(head).await.pop().unwrap();
+    assert_eq!(
+        (&frame.data["callSid"], &frame.data["entry"]["live"]),
+        (&json!(root), &json!(true)),
+        "a leg goes on"
+    );
+    let ended = of_child("completed", 3);
+    callbook.twilio().send("voice-status", &lasting(ended, 20)).await;
+    let head = callbook.settled().await;
+    let frame = client.until(head).await.pop().unwrap();
+    assert_eq!(frame.data["callSid"], child);
+    let entry = &frame.data["entry"];
+    assert_eq!((&entry["sid"], &entry["live"]), (&json!(root), &json!(false)));
+    assert_eq!((&entry["status"], &entry["unreadCount"]), (&json!("completed"), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_frame_of_a_call_that_no_list_shows_has_no_entry() {
+    let callbook = Callbook::start().await;
+    let mut client = Client::connect(&callbook, Some(0)).await;
+    callbook.twilio().send("voice-inbound", &incoming(&call_sid(1), DISPATCHER, "client:alice")).await;
+    let head = callbook.settled().await;
+    let frame = client.until(head).await.pop().unwrap();
+    assert_eq!((&frame.data["callSid"], &frame.data["entry"]), (&json!(call_sid(1)), &Value::Null));
+    assert_eq!(callbook.get("/api/conversations/active").await["total"], 0);
+}
+
+#[tokio::test]
+async fn what_is_read_from_the_log_has_the_entry_that_the_call_is_in_by_now() {
+    let callbook = Callbook::start().await;
+    let (first, second, child) = (call_sid(0), call_sid(2), call_sid(3));
+    let twilio = callbook.twilio();
+    for sid in [&first, &second] {
+        twilio.send("voice-inbound", &incoming(sid, CUSTOMER, OURS)).await;
+    }
+    // Its parent is corrected, so it leaves the first family.
+    for (parent, sequence) in [(&first, 1), (&second, 2)] {
+        let at = "Sun, 08 Feb 2026 06:11:30 +0000";
+        let ringing = status(&child, Some(parent), CUSTOMER, DISPATCHER, "ringing", sequence, at);
+        twilio.send("voice-status", &ringing).await;
+    }
+    let head = place(&callbook, 0..1).await;
+    for frame in Client::connect(&callbook, Some(0)).await.until(head).await {
+        if frame.event == "connected" {
+            continue;
+        }
+        let (call, entry) = (&frame.data["callSid"], &frame.data["entry"]);
+        assert_eq!(frame.data["asOf"], head);
+        assert_eq!(entry["sid"], if *call == child { json!(second) } else { call.clone() });
+        assert_eq!(entry["live"], *call != first, "{}", frame.data);
+    }
 }
 
 #[tokio::test]

@@ -147,11 +147,12 @@ impl Entered {
             }
         }
     }
+}
 
-    /// Whether the thread is put aside. An inbound call that began after what the archiver had seen brings it back.
-    pub(crate) fn is_archived(&self, last_inbound_at: Option<OffsetDateTime>) -> bool {
-        self.archived_up_to.is_some_and(|seen| last_inbound_at.is_none_or(|last| last <= seen))
-    }
+/// Whether a thread is put aside that somebody has archived up to a time. An inbound call that began after what they had
+/// seen brings it back.
+pub fn is_archived(archived_up_to: Option<OffsetDateTime>, last_inbound_at: Option<OffsetDateTime>) -> bool {
+    archived_up_to.is_some_and(|seen| last_inbound_at.is_none_or(|last| last <= seen))
 }
 
 /// What a party's events come to, in the order of the log.

@@ -7,7 +7,7 @@ use sqlx::types::Json;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use super::entered::Entered;
+use super::entered::{Entered, is_archived};
 use super::leg::Leg;
 use super::rows::row;
 use super::sums::Sums;
@@ -215,7 +215,8 @@ impl Contact {
 impl Conversation {
     /// The same party's thread now. What people do with it changes it too.
     pub(crate) fn renewed(self, sums: &Sums, entered: Option<&Entered>) -> Self {
-        let is_archived = entered.is_some_and(|entered| entered.is_archived(sums.last_inbound_at));
+        let is_archived =
+            is_archived(entered.and_then(|entered| entered.archived_up_to), sums.last_inbound_at);
         let done_at = entered.and_then(|entered| entered.state_updated_at);
         Self {
             status: if is_archived { "archived" } else { "active" }.to_owned(),

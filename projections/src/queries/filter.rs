@@ -15,9 +15,6 @@ use super::search::Search;
 use crate::generation::{Generation, Snapshot};
 
 /// What calls are looked for. Nothing given is every call that a thread shows.
-///
-/// What people do with conversations (archived, unread) would be fields of its own here, and a condition on `c` in
-/// `Scope::push_conversations`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     pub direction: Option<Direction>,

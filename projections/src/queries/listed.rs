@@ -1,4 +1,5 @@
-//! Lists of conversations: all of them, or those that have a call that is looked for.
+//! Lists of conversations: all of them, or those that have a call that is looked for, or with which people have done
+//! something.
 
 use sqlx::{Postgres, QueryBuilder};
 
@@ -18,11 +19,53 @@ pub struct Threads {
     pub threads: Vec<Thread>,
 }
 
+/// Which conversations by what people have done with them, whatever calls they have. Nothing given is all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub archived: Option<bool>,
+    /// Whether a missed call of it is unread.
+    pub unread: Option<bool>,
+}
+
+impl State {
+    fn is_any(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Conditions on a conversation `c`, each after an `and`.
+    fn push(self, query: &mut QueryBuilder<'_, Postgres>) {
+        match self.archived {
+            None => {}
+            Some(true) => {
+                query.push(" and c.status = 'archived'");
+            }
+            Some(false) => {
+                query.push(" and c.status <> 'archived'");
+            }
+        }
+        match self.unread {
+            None => {}
+            Some(true) => {
+                query.push(" and c.unread_count > 0");
+            }
+            Some(false) => {
+                query.push(" and c.unread_count = 0");
+            }
+        }
+    }
+}
+
 impl Snapshot {
-    /// Conversations that have such a call, the one with the newest call first, whichever call that is.
-    pub async fn conversations(&mut self, scope: &Scope, window: Window) -> sqlx::Result<Threads> {
+    /// Such conversations that have such a call, the one with the newest call first, whichever call that is.
+    pub async fn conversations(
+        &mut self,
+        scope: &Scope,
+        state: State,
+        window: Window,
+    ) -> sqlx::Result<Threads> {
         let all = self.all_conversations().await?;
-        let total = if scope.is_everything() { all } else { self.total_conversations(scope).await? };
+        let is_everything = scope.is_everything() && state.is_any();
+        let total = if is_everything { all } else { self.total_conversations(scope, state).await? };
         if total == 0 {
             return Ok(Threads { total, threads: Vec::new() });
         }
@@ -51,9 +94,10 @@ impl Snapshot {
             ));
             query
         };
+        state.push(&mut query);
         window.push(&mut query, "c.last_message_at", "c.id");
         let rows: Vec<Conversation> =
-            query.build_query_as().persistent(scope.is_everything()).fetch_all(&mut *self.tx).await?;
+            query.build_query_as().persistent(is_everything).fetch_all(&mut *self.tx).await?;
         Ok(Threads { total, threads: self.threads(rows).await? })
     }
 
@@ -63,17 +107,25 @@ impl Snapshot {
         sqlx::query_scalar(&query).fetch_one(&mut *self.tx).await
     }
 
-    async fn total_conversations(&mut self, scope: &Scope) -> sqlx::Result<i64> {
+    async fn total_conversations(&mut self, scope: &Scope, state: State) -> sqlx::Result<i64> {
         let g = self.generation;
         let mut query = if scope.is_about_calls() {
             let mut query = QueryBuilder::new(format!(
                 "select count(distinct m.conversation_id) from {g}.messages m where true"
             ));
             scope.push_calls(&mut query);
+            if !state.is_any() {
+                query.push(format!(
+                    " and m.conversation_id in (select c.id from {g}.conversations c where true"
+                ));
+                state.push(&mut query);
+                query.push(")");
+            }
             query
         } else {
             let mut query = QueryBuilder::new(format!("select count(*) from {g}.conversations c where true"));
             scope.push_conversations(&mut query);
+            state.push(&mut query);
             query
         };
         query.build_query_scalar().persistent(false).fetch_one(&mut *self.tx).await

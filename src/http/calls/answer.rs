@@ -1,7 +1,9 @@
 //! What a call, its legs, its events and their story look like.
 
+use domain::sid::CallSid;
 use projections::conversations::Leg;
 use projections::history::{EventStep, PastEvent, RowChange, Unreadable};
+use projections::queries::CallFamily;
 use serde::Serialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -9,6 +11,7 @@ use time::serde::rfc3339;
 use utoipa::ToSchema;
 
 use crate::explain::{Received, Step, without_media};
+use crate::http::conversations::Past;
 use crate::http::conversations::answer::Message;
 
 /// A call with all legs of its family.
@@ -25,7 +28,29 @@ pub struct Call {
     /// Its entry in the thread; null while it has none.
     pub message: Option<Message>,
     pub legs: Vec<CallLeg>,
+    /// With `as_of` only.
+    #[serde(flatten)]
+    #[schema(value_type = Past)]
+    pub past: Option<Past>,
     pub position: i64,
+}
+
+impl Call {
+    /// The call as it is known at a position, by which of its SIDs it was asked for.
+    pub fn new(sid: &CallSid, family: CallFamily, past: Option<Past>, position: i64) -> Self {
+        let entry = family.entry.as_ref();
+        Self {
+            sid: sid.to_string(),
+            is_root: family.root == sid.as_str(),
+            conversation_id: entry.and_then(|entry| entry.message.conversation_id).map(|id| id.to_string()),
+            hidden_reason: entry.and_then(|entry| entry.message.hidden_reason.clone()),
+            message: entry.map(|entry| Message::new(entry, family.contact.as_ref())),
+            legs: family.legs.iter().map(|row| CallLeg::new(row, &family.root)).collect(),
+            root_sid: family.root,
+            past,
+            position,
+        }
+    }
 }
 
 /// What is known of one leg.
@@ -100,7 +125,7 @@ pub struct RecordingOfLeg {
 }
 
 impl CallLeg {
-    pub fn new(row: &Leg, root: &str) -> Self {
+    fn new(row: &Leg, root: &str) -> Self {
         let recordings = row.recordings.iter().map(|(sid, recording)| RecordingOfLeg {
             sid: sid.as_str().to_owned(),
             status: json!(recording.status),
