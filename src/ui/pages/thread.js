@@ -56,8 +56,7 @@ function Actions({ thread, of }) {
   const { id, archived, unread_count, last_message_at } = thread;
   const at = `/api/conversations/${id}/state`;
   const put = (/** @type {any} */ fields) => async () => {
-    await change('PATCH', at, fields);
-    await of.reload();
+    of.outdated((await change('PATCH', at, fields)).position);
   };
   const archive = () => undoable(archived ? 'Thread is open again' : 'Thread archived',
     put(archived ? { archived: false } : { archived: true, archived_up_to: last_message_at }), put({ archived: !!archived }));
@@ -69,7 +68,7 @@ function Actions({ thread, of }) {
     announce('Marked as read', {
       undo: () => setMarked(false),
       done: () => {
-        change('PATCH', at, { read_up_to: now }, { keepalive: true }).then(() => of.reload(), complain).finally(() => setMarked(false));
+        change('PATCH', at, { read_up_to: now }, { keepalive: true }).then(({ position }) => of.outdated(position), complain).finally(() => setMarked(false));
       },
     });
   };
