@@ -58,7 +58,7 @@ pub enum Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn role(&self) -> &str {
+    pub fn role(&self) -> &str {
         let (Named(role, _) | Like(role, _)) = self;
         role
     }
@@ -191,19 +191,36 @@ impl Browser {
         field.send_keys(text).await.unwrap();
     }
 
+    /// Chooses in a list of choices.
+    pub async fn choose(&self, list: &str, option: &str) {
+        // A list that is shown as a menu has what the browser lets one type.
+        let list = self.by_role("combobox", list).await;
+        list.send_keys(option).await.unwrap();
+    }
+
     /// As somebody who does not look where the focus is.
     pub async fn press(&self, keys: impl Into<TypingData>) {
         self.driver.action_chain().send_keys(keys).perform().await.unwrap();
     }
 
     /// What has the focus: its role and its name.
-    pub async fn focused(&self) -> (String, String) {
+    async fn focused(&self) -> (String, String) {
         let object = self.evaluate("document.activeElement").await.unwrap();
         let tree = self
             .cdp("Accessibility.getPartialAXTree", json!({ "objectId": object, "fetchRelatives": false }));
         let node = tree.await.unwrap()["nodes"][0].clone();
         let text = |field: &str| node[field]["value"].as_str().unwrap_or_default().to_owned();
         (text("role"), text("name"))
+    }
+
+    /// Waits until the focus is on such an element, whose name has this part.
+    pub async fn focus_is_on(&self, role: &str, part: &str) {
+        let what = format!("the focus is on {role} {part:?}");
+        self.until(&what, async || {
+            let (found, name) = self.focused().await;
+            Ok((found == role && name.contains(part)).then_some(()))
+        })
+        .await;
     }
 
     /// Waits until the page says something to whoever reads it.
@@ -233,6 +250,13 @@ impl Browser {
             { "name": "prefers-reduced-motion", "value": "reduce" },
         ]);
         self.cdp("Emulation.setEmulatedMedia", json!({ "features": features })).await.unwrap();
+    }
+
+    /// Waits until what is there has been drawn.
+    pub async fn drawn(&self) {
+        let script =
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))";
+        self.script_with(script, vec![]).await;
     }
 
     /// Another tab of the same browser, which is looked at from now on.

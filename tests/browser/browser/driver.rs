@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 const PACKAGES: &str = "chromium chromium-driver";
 
 /// A browser begins as somebody's who has never been here, and asks nobody but the callbook of the test.
-const ARGUMENTS: [&str; 10] = [
+const ARGUMENTS: [&str; 9] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -23,7 +23,6 @@ const ARGUMENTS: [&str; 10] = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    "--lang=en-GB",
 ];
 
 /// Ends with all that it has started, also where a test fails.
