@@ -229,6 +229,14 @@ impl Browser {
         self.until(&what, async || Ok(self.text().await.contains(text).then_some(()))).await;
     }
 
+    /// Waits until nothing is being loaded any more.
+    pub async fn has_loaded(&self) {
+        self.until("nothing is being loaded", async || {
+            Ok((!self.text().await.contains("Loading")).then_some(()))
+        })
+        .await;
+    }
+
     /// All that can be read.
     pub async fn text(&self) -> String {
         match self.driver.execute("return document.body.innerText", vec![]).await {
@@ -263,6 +271,7 @@ impl Browser {
     pub async fn new_tab(&self, path: &str) -> WindowHandle {
         let tab = self.driver.new_tab().await.unwrap();
         self.look_at(&tab).await;
+        self.resize(1440, 900).await;
         self.go(path).await;
         tab
     }

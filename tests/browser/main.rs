@@ -22,6 +22,7 @@ mod board;
 mod browser;
 mod calls;
 mod files;
+mod frames;
 mod keys;
 mod looks;
 mod phone;

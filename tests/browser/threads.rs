@@ -94,7 +94,7 @@ async fn a_name_that_is_edited_in_place_shows_in_another_tab_and_survives_a_rebu
     browser.script("window.sinceTheBeginning = true").await;
 
     let place = address(&callbook, CUSTOMER).await;
-    browser.new_tab(&place).await;
+    let thread = browser.new_tab(&place).await;
     browser.click(Named("button", "Edit name")).await;
     browser.focus_is_on("textbox", "Name").await;
     browser.press("Zoë O’Hara").await;
@@ -116,6 +116,7 @@ async fn a_name_that_is_edited_in_place_shows_in_another_tab_and_survives_a_rebu
     );
 
     rebuild::rebuild(&callbook.pool, &callbook.ids().await, |_| {}).await.unwrap();
+    browser.look_at(&thread).await;
     browser.go(&place).await;
     browser.find(Like("heading", "Zoë O’Hara")).await;
     let call = Call::begins(&callbook, 2, CUSTOMER).await;

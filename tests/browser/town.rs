@@ -7,6 +7,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::phone::Call;
 use crate::support::client::http;
+use crate::support::twilio_api::TwilioApi;
 use crate::support::{Callbook, account};
 
 /// What people call those who call most.
@@ -25,16 +26,21 @@ pub struct Town {
     pub callbook: Callbook,
     /// Up to where in the log everything has happened.
     pub head: i64,
-    /// Of the thread with most calls.
+    /// One with a name and many calls.
     pub thread: String,
-    /// Its last call that was answered.
+    /// Of whom it is with.
+    pub name: &'static str,
+    /// Its last call that was recorded.
     pub call: String,
+    _asked: TwilioApi,
 }
 
 impl Town {
     /// As many families of calls as Twilio would have told of over these days, and a few calls that go on.
     pub async fn with(families: u64, days: i32) -> Self {
-        let callbook = Callbook::start().await;
+        // Without one, there is nothing to see of asking it.
+        let asked = TwilioApi::start().await;
+        let callbook = Callbook::asking(&asked, &[]).await;
         let twilio = callbook.twilio();
         let now = OffsetDateTime::now_utc();
         let begun = now - Duration::days(1) * days;
@@ -77,10 +83,15 @@ impl Town {
             }
         }
         let head = callbook.settled().await;
-        let thread = threads[0]["id"].as_str().unwrap().to_owned();
-        let calls = callbook.get(&format!("/api/conversations/{thread}/messages")).await;
-        let answered = calls["messages"].as_array().unwrap().iter().find(|call| call["missed"] == false);
-        let call = answered.unwrap()["external_id"].as_str().unwrap().to_owned();
-        Self { callbook, head, thread, call }
+        for (thread, (name, _)) in threads.iter().zip(NAMES) {
+            let thread = thread["id"].as_str().unwrap().to_owned();
+            let calls = callbook.get(&format!("/api/conversations/{thread}/messages")).await;
+            let mut calls = calls["messages"].as_array().unwrap().iter();
+            if let Some(call) = calls.find(|call| call["call"]["recording_url"].is_string()) {
+                let call = call["external_id"].as_str().unwrap().to_owned();
+                return Self { callbook, head, thread, name, call, _asked: asked };
+            }
+        }
+        panic!("none of those who call most has a recording");
     }
 }
