@@ -11,11 +11,11 @@ export function moment() {
   return text && /^\d+$/.test(text) ? Number(text) : null;
 }
 
-/** @typedef {{ position: number, recorded_at: string, type: string, call_sid: string, summary?: any }} Event */
+/** @typedef {{ position: number, recorded_at: string, type: string, status?: string | null, summary?: any }} Event */
 
 /** What an event was, in a few words. @param {Event} event */
-export function told({ type, summary }) {
-  const status = summary?.status?.replace('-', ' ') ?? 'unknown';
+export function told({ type, status: said, summary }) {
+  const status = (said ?? summary?.status ?? 'unknown').replace('-', ' ');
   switch (type) {
     case 'call.created': return `first heard of: ${status}`;
     case 'call.status_changed': return status;

@@ -47,7 +47,7 @@ function List() {
 function Calls() {
   return html`<section class="card" aria-labelledby="calls">
     <header class="head"><h1 id="calls" tabindex="-1">Calls</h1>
-      <a class="button" href=${`/api/calls.csv${query(chosen())}`} download="calls.csv"><${Icon} name="download" />CSV</a></header>
+      <a class="button" href=${`/api/calls${query({ ...chosen(), format: 'csv' })}`} download="calls.csv"><${Icon} name="download" />CSV</a></header>
     <${Filters} />
     <${List} />
   </section>`;
