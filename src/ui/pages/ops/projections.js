@@ -4,7 +4,7 @@ import { announce } from '../../announce.js';
 import { change, get } from '../../api.js';
 import { Empty, Icon, Loaded } from '../../parts.js';
 import { place, setQuery } from '../../route.js';
-import { html, useState } from '../../view.js';
+import { html, useRef, useState } from '../../view.js';
 import { count, spoken } from '../../words.js';
 import { Difference } from './difference.js';
 import { Confirm, Do, Facts, Foldout, Folds, Moment, Table, Tag, useDoing, usePolled } from './shared.js';
@@ -42,19 +42,31 @@ function Progress({ rebuild, onCancelled }) {
   });
   const phase = PHASES[rebuild.phase] ?? rebuild.phase ?? 'Beginning';
   return html`<div class="progress">
-    <label>${phase} <span class="quiet">${count(rebuild.position)} of ${count(rebuild.head)} events</span>
+    <label>${phase} ${rebuild.head > 0 && html`<span class="quiet">${count(rebuild.position)} of ${count(rebuild.head)} events</span>`}
       <progress max=${Math.max(1, rebuild.head)} value=${Math.min(rebuild.position, rebuild.head)}></progress></label>
     ${rebuild.cancel_requested ? html`<${Tag} tone="waiting" icon="wait">Being cancelled<//>`
       : html`<${Do} doing=${isDoing} onClick=${cancel}><${Icon} name="stop" />Cancel<//>`}
   </div>`;
 }
 
+/** What came of it, in a sentence. @param {any} rebuild */
+function ending({ dry_run, state, diff }) {
+  const what = dry_run ? 'The dry run' : 'The rebuild';
+  if (state !== 'succeeded') return `${what} has ${state === 'cancelled' ? 'been cancelled' : state === 'lost' ? 'been lost' : state}`;
+  if (!diff) return `${what} has succeeded`;
+  return diff.rows ? `${what} found ${count(diff.rows)} rows that differ` : `${what} found that live equals rebuilt`;
+}
+
 /** @param {{ id: string, isRunning: boolean, onChange: () => void }} props */
 function Details({ id, isRunning, onChange }) {
+  const wasRunning = useRef(isRunning);
   const told = usePolled([id], async ({ signal }) => {
     const rebuild = await get(`/api/rebuilds/${id}`, signal);
-    // Its row says so too.
-    if (isRunning && rebuild.state !== 'running') onChange();
+    if (wasRunning.current && rebuild.state !== 'running') {
+      announce(ending(rebuild), { bad: rebuild.state !== 'succeeded' });
+      onChange();
+    }
+    wasRunning.current = rebuild.state === 'running';
     return { rebuild };
   }, isRunning ? 1_000 : null);
   return html`<${Loaded} of=${told} what="rebuild ${id}">${(/** @type {any} */ { rebuild }) => html`
@@ -64,7 +76,7 @@ function Details({ id, isRunning, onChange }) {
     <${Facts} facts=${[
       ['Began', html`<${Moment} at=${rebuild.started_at} />`],
       ['Ended', rebuild.ended_at && html`<${Moment} at=${rebuild.ended_at} /> <span class="quiet">after ${spoken((Date.parse(rebuild.ended_at) - Date.parse(rebuild.started_at)) / 1_000)}</span>`],
-      ['Reached', `${count(rebuild.position)} of ${count(rebuild.head)}`],
+      ['Reached', rebuild.head > 0 && `${count(rebuild.position)} of ${count(rebuild.head)}`],
       ['Asked for by request', rebuild.requested_by && html`<code>${rebuild.requested_by}</code>`],
     ]} />`}<//>`;
 }
