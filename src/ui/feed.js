@@ -87,7 +87,8 @@ function hear(message) {
           position.value = message.position;
         }
       });
-      if (message.state === 'refused') whoAmI().catch(() => {});
+      // Somebody signed in or out in another tab.
+      if ((message.state === 'live') !== !!session.peek()?.caller && message.state !== 'cut') whoAmI().catch(() => {});
       return;
   }
 }

@@ -14,6 +14,9 @@ import { html, useEffect, useRef, useState } from '../view.js';
 import { count, dayOf, exactly, party, spoken } from '../words.js';
 import { nameOf } from './inbox.js';
 
+/** How many calls are gone through for the one that a link names. */
+const FURTHEST = 400;
+
 /** @param {string} id */
 const about = (id) => (/** @type {import('../feed.js').Frame} */ { data }) => (data.entry ?? data).conversationId === id;
 
@@ -157,6 +160,11 @@ function useCalls(id, asOf) {
 /** @param {{ listing: import('../listing.js').Listing<any>, asOf: number | null }} props */
 function Calls({ listing, asOf }) {
   const named = place.value.query.get('call');
+  const isMissing = named !== null && !listing.items.value.some((call) => call.external_id === named);
+  // The call that a link names may be further back than the first page.
+  useEffect(() => {
+    if (isMissing && listing.cursor.value && listing.items.value.length < FURTHEST) listing.more();
+  }, [isMissing, listing, listing.items.value.length]);
   return html`<${Loaded} of=${listing.first} what="calls">${() => {
     const calls = listing.items.value;
     if (calls.length === 0) return html`<${Empty} title=${asOf === null ? 'There is no call in this thread' : 'No call of this thread was known then'} />`;
