@@ -26,10 +26,10 @@ function Projection({ of }) {
   return html`<tr><th scope="row">${of.name}</th>
     <td>${of.stopped ? html`<${Tag} tone="bad" icon="failed">Stopped<//><p class="job-error">${of.stopped}</p>` : html`<${Tag} tone="good" icon="live">Follows<//>`}</td>
     <td class="figure">${count(of.position)}</td><td class="figure">${count(of.head)}</td>
-    <td class="figure">${count(of.behind)} ${of.behind > 0 && html`<span class="quiet">for ${of.lag_seconds < 1 ? 'less than a second' : spoken(of.lag_seconds)}</span>`}</td>
+    <td class="figure">${count(of.behind)} ${of.lag_seconds >= 1 && html`<span class="quiet">for ${spoken(of.lag_seconds)}</span>`}</td>
     <td class="figure">${of.quarantined > 0 ? html`<a href="/ops/quarantine">${count(of.quarantined)}</a>` : '0'}</td>
     <td>${tables === binary ? `version ${tables}` : html`<${Tag} tone="waiting" icon="failed">tables ${tables}, callbook ${binary}<//>`}</td>
-    <td>${count(of.generation)}${of.others.map((/** @type {any} */ other) => html`<br /><span class="quiet">${other.generation} ${other.retired_at ? html`served until <${Moment} at=${other.retired_at} />` : 'is being built'}</span>`)}</td></tr>`;
+    <td class="generations">${count(of.generation)}${of.others.map((/** @type {any} */ other) => html`<br /><span class="quiet">${other.generation} ${other.retired_at ? html`served until <${Moment} at=${other.retired_at} />` : 'is being built'}</span>`)}</td></tr>`;
 }
 
 /** @param {{ rebuild: any, onCancelled: () => void }} props */

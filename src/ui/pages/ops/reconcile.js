@@ -73,8 +73,8 @@ const Fact = ({ fact, name }) => html`<td>${name}</td><td class="figure">${count
 function Day({ day }) {
   const facts = FACTS.filter(([of]) => day.facts[of]);
   const head = html`<th scope="rowgroup" rowspan=${Math.max(1, facts.length)}>${day.day}<br /><span class="quiet">${count(day.healed)} healed</span></th>`;
-  if (facts.length === 0) return html`<tr class="day">${head}<td colspan="6" class="quiet">Nothing was told of</td></tr>`;
-  return facts.map(([of, name], index) => html`<tr key=${of} class=${index === 0 ? 'day' : ''}>${index === 0 && head}<${Fact} fact=${day.facts[of]} name=${name} /></tr>`);
+  if (facts.length === 0) return html`<tr class="group">${head}<td colspan="6" class="quiet">Nothing was told of</td></tr>`;
+  return facts.map(([of, name], index) => html`<tr key=${of} class=${index === 0 ? 'group' : ''}>${index === 0 && head}<${Fact} fact=${day.facts[of]} name=${name} /></tr>`);
 }
 
 export function Reconcile() {

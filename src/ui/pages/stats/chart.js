@@ -92,7 +92,7 @@ function draw(uPlot, box, buckets, pointed) {
   const style = getComputedStyle(box);
   const axis = { stroke: style.color, font: FONT, ticks: { show: false }, grid: { stroke: style.borderTopColor, width: 1 } };
   // What is behind is a little narrower, or it would show beside what is before it.
-  const bar = (/** @type {number} */ gap) => ({ paths: uPlot.paths.bars({ size: [0.8, 56], gap, radius: 0.08 }), width: 0, points: { show: false } });
+  const bar = (/** @type {number} */ part, /** @type {number} */ most) => ({ paths: uPlot.paths.bars({ size: [part, most], radius: 0.08 }), width: 0, points: { show: false } });
   const ground = style.backgroundColor;
   return new uPlot({
     width: box.clientWidth,
@@ -113,9 +113,9 @@ function draw(uPlot, box, buckets, pointed) {
     ],
     series: [
       {},
-      { ...bar(2), fill: colour('other') },
-      { ...bar(1), fill: striped(colour('missed'), ground) },
-      { ...bar(0), fill: colour('answered') },
+      { ...bar(0.76, 54), fill: colour('other') },
+      { ...bar(0.78, 55), fill: striped(colour('missed'), ground) },
+      { ...bar(0.8, 56), fill: colour('answered') },
       { scale: 'rate', stroke: colour('rate'), width: 2, points: { size: 6, fill: ground, stroke: colour('rate') } },
     ],
     hooks: { setCursor: [(/** @type {any} */ plot) => { pointed.value = plot.cursor.idx ?? null; }] },
