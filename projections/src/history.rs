@@ -7,6 +7,7 @@
 mod call;
 mod entered;
 mod explain;
+mod moments;
 mod past;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -18,6 +19,7 @@ use time::OffsetDateTime;
 
 pub use call::PastCall;
 pub use explain::{EventStep, FieldChange, History, RowChange};
+pub use moments::ThreadEvent;
 pub use past::{Asked, Moment, NotPast, PastThread};
 
 use crate::chain;

@@ -4,6 +4,7 @@
 //! of the log that it reflects.
 
 pub mod answer;
+pub mod moments;
 
 use axum::Json;
 use axum::extract::State;
@@ -202,7 +203,7 @@ pub(super) async fn open(state: &AppState) -> Result<Snapshot, ApiError> {
     Snapshot::open(&state.pool).await.map_err(unreadable)
 }
 
-async fn known(snapshot: &mut Snapshot, id: i64) -> Result<Thread, ApiError> {
+pub(super) async fn known(snapshot: &mut Snapshot, id: i64) -> Result<Thread, ApiError> {
     snapshot.conversation(id).await.map_err(unreadable)?.ok_or(ApiError::UnknownConversation { id })
 }
 

@@ -48,6 +48,7 @@ fn for_viewers() -> Routes {
         .routes(routes!(conversations::active))
         .routes(routes!(conversations::one))
         .routes(routes!(conversations::messages))
+        .routes(routes!(conversations::moments::list))
         .routes(routes!(states::one))
         .routes(routes!(contacts::one))
         .routes(routes!(calls::list::list))

@@ -10,6 +10,7 @@ const STAYS = 6_000;
  * @typedef {{ text: string, undo?: () => void, done?: () => void, bad?: boolean, key: number }} Note
  */
 const note = signal(/** @type {Note | null} */ (null));
+const spoken = signal('');
 let timer = 0;
 let keys = 0;
 
@@ -21,7 +22,13 @@ let keys = 0;
 export function announce(text, how = {}) {
   close();
   note.value = { text, ...how, key: (keys += 1) };
+  say(text);
   stay();
+}
+
+/** Tells whoever listens to the page and does not see it. @param {string} text */
+export function say(text) {
+  spoken.value = text;
 }
 
 /** @param {unknown} error */
@@ -55,9 +62,10 @@ addEventListener('pagehide', close);
 export function Announcements() {
   const said = note.value;
   return html`
-    <div class="spoken" role="status" aria-live="polite">${said?.text}</div>
+    <div class="spoken" role="status" aria-live="polite">${spoken.value}</div>
     ${said && html`<div class="note ${said.bad ? 'note-bad' : ''}" key=${said.key}
-        onMouseEnter=${() => clearTimeout(timer)} onMouseLeave=${stay}>
+        onMouseEnter=${() => clearTimeout(timer)} onMouseLeave=${stay}
+        onFocusIn=${() => clearTimeout(timer)} onFocusOut=${stay}>
       <span aria-hidden="true">${said.text}</span>
       ${said.undo && html`<button type="button" onClick=${undo}>Undo</button>`}
       <button type="button" class="plain" aria-label="Dismiss" onClick=${close}><${Icon} name="stop" /></button>

@@ -1,6 +1,6 @@
 // The page around all pages: who is here, whether it is live, and which page the address names.
 
-import { Announcements, complain } from './announce.js';
+import { Announcements, complain, say } from './announce.js';
 import { Refused, may, session, whoAmI } from './api.js';
 import { follow, health, position, state } from './feed.js';
 import { KeyHelp, isHelpOpen } from './keys.js';
@@ -44,17 +44,17 @@ function Later({ name }) {
     if (Page) return;
     PAGES[name].load().then(
       (page) => { loaded.value = { ...loaded.value, [name]: page }; },
-      () => { loaded.value = { ...loaded.value, [name]: Outdated }; },
+      () => { loaded.value = { ...loaded.value, [name]: Missing }; },
     );
   }, [name, Page]);
   return Page ? html`<${Page} />` : html`<${Loading} what=${PAGES[name].title.toLowerCase()} />`;
 }
 
-/** A part of the page that is not there any more: callbook was replaced by another version meanwhile. */
-const Outdated = () => html`<div class="state state-error" role="alert">
-  <p class="state-title">This page is older than callbook</p>
-  <p>callbook was replaced by another version while this page was open.</p>
-  <button type="button" onClick=${() => location.reload()}>Load the new page</button>
+/** A part of the page that cannot be had. */
+const Missing = () => html`<div class="state state-error" role="alert">
+  <p class="state-title">This part of the page could not be loaded</p>
+  <p>Either callbook cannot be reached, or it was replaced by another version while this page was open.</p>
+  <button type="button" onClick=${() => location.reload()}>Load the page again</button>
 </div>`;
 
 const NotFound = () => html`<div class="state state-empty"><h1 tabindex="-1">There is no such page</h1>
@@ -119,6 +119,12 @@ function Page() {
 function App() {
   const main = useRef(/** @type {HTMLElement | null} */ (null));
   const name = parts.value[0] ?? '';
+  const wasCut = useRef(false);
+  useEffect(() => {
+    if (state.value === 'cut' && !wasCut.current) say('The connection is lost. It is tried again.');
+    if (state.value === 'live' && wasCut.current) say('The connection is back, and nothing was missed.');
+    if (state.value === 'live' || state.value === 'cut') wasCut.current = state.value === 'cut';
+  }, [state.value]);
   const title = PAGES[name]?.title ?? (name === 'sign-in' ? 'Sign in' : 'Board');
   const known = session.value;
   const signedOut = known && !known.caller;

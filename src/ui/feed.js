@@ -87,7 +87,8 @@ function hear(message) {
           position.value = message.position;
         }
       });
-      if (message.state === 'refused') whoAmI().catch(() => {});
+      // Somebody signed in or out in another tab.
+      if ((message.state === 'live') !== !!session.peek()?.caller && message.state !== 'cut') whoAmI().catch(() => {});
       return;
   }
 }
@@ -109,12 +110,17 @@ addEventListener('pageshow', (event) => event.persisted && location.reload());
 /** Begins to follow when somebody is signed in, and ends when nobody is. */
 export function follow() {
   effect(() => say(session.value?.caller ? 'open' : 'end'));
+  /** @type {string[]} */
+  let before = [];
   const look = async () => {
     if (document.hidden) return;
     const said = await get('/health').catch(() => null);
     if (!said?.projection) return;
     const { head, stopped } = said.projection;
-    health.value = { head, stopped, why: said.why };
+    // What is over when it is asked for again was a busy moment, and nothing to warn of.
+    const lasting = said.why.filter((/** @type {string} */ reason) => before.includes(reason));
+    before = said.why;
+    health.value = { head: head ?? health.peek()?.head ?? 0, stopped, why: lasting };
   };
   look();
   setInterval(look, 5_000);

@@ -1,9 +1,11 @@
 // A list without an end, the newest first: its first page follows what happens, the others are read as they are wanted.
 
+import { say } from './announce.js';
 import { Refused, get, query } from './api.js';
 import { listen } from './feed.js';
 import { Resource } from './resource.js';
-import { batch, effect, signal, useEffect, useMemo } from './view.js';
+import { batch, effect, signal, useEffect, useMemo, useRef } from './view.js';
+import { count } from './words.js';
 
 /**
  * @template T
@@ -109,4 +111,20 @@ export function useListing(key, shape) {
   const listing = useMemo(() => new Listing(shape()), key);
   useEffect(() => listing.start(), [listing]);
   return listing;
+}
+
+/**
+ * Says how much is found when something else is looked for, and not when the list itself changes.
+ * @param {Listing<any>} listing
+ * @param {[string, string]} names one of it, and many
+ */
+export function useFound(listing, [one, many]) {
+  const isThere = listing.first.data.value !== null;
+  const said = useRef(listing);
+  useEffect(() => {
+    if (!isThere || said.current === listing) return;
+    said.current = listing;
+    const total = listing.total.peek();
+    say(`${count(total)} ${total === 1 ? one : many}`);
+  }, [isThere, listing]);
 }

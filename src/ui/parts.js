@@ -50,7 +50,7 @@ export const today = computed(() => new Date(now.value).toDateString());
 export const When = ({ at }) => html`<time datetime=${at} title=${exactly(at)}>${when(at)}</time>`;
 
 /** @param {{ what: string }} props */
-export const Loading = ({ what }) => html`<p class="state state-loading" role="status"><span class="spinner" aria-hidden="true"></span>Loading ${what}…</p>`;
+export const Loading = ({ what }) => html`<p class="state state-loading"><span class="spinner" aria-hidden="true"></span>Loading ${what}…</p>`;
 
 /** @param {{ title: string, children?: any }} props */
 export const Empty = ({ title, children }) => html`<div class="state state-empty"><p class="state-title">${title}</p><p>${children}</p></div>`;

@@ -11,11 +11,11 @@ export function moment() {
   return text && /^\d+$/.test(text) ? Number(text) : null;
 }
 
-/** @typedef {{ position: number, recorded_at: string, type: string, call_sid: string, summary?: any }} Event */
+/** @typedef {{ position: number, recorded_at: string, type: string, status?: string | null, summary?: any }} Event */
 
 /** What an event was, in a few words. @param {Event} event */
-export function told({ type, summary }) {
-  const status = summary?.status?.replace('-', ' ') ?? 'unknown';
+export function told({ type, status: said, summary }) {
+  const status = (said ?? summary?.status ?? 'unknown').replace('-', ' ');
   switch (type) {
     case 'call.created': return `first heard of: ${status}`;
     case 'call.status_changed': return status;
@@ -47,7 +47,7 @@ export function TimeSlider({ events, what, isCut }) {
     <input id="past" type="range" min="0" max=${events.length} step="1" value=${index} aria-valuetext=${said}
       onInput=${(/** @type {any} */ input) => look(Number(input.target.value))} />
     <button type="button" class="plain" aria-label="One event later" disabled=${asOf === null} onClick=${() => look(index + 1)}><${Icon} name="right" /></button>
-    <output for="past">${event ? html`<strong>${exactly(event.recorded_at)}</strong> · ${told(event)} · position ${event.position}` : 'Now'}</output>
+    <p>${event ? html`<strong>${exactly(event.recorded_at)}</strong> · ${told(event)} · position ${event.position}` : 'Now'}</p>
     ${event && html`<button type="button" onClick=${() => setQuery({ as_of: null })}>Back to now</button>`}
     ${event && html`<p class="past-note">You see this ${what} as callbook knew it then. Nothing can be changed in the past.</p>`}
     ${isCut && html`<p class="quiet">What was recorded before these ${events.length} events is not on this slider.</p>`}

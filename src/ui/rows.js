@@ -60,8 +60,8 @@ export function Rows({ items, height, id, row, label, onEnd, total }) {
     if (link instanceof HTMLElement) link.focus();
   });
   useKeys([
-    { keys: 'j', does: `Next of ${label.toLowerCase()}`, run: () => move((index) => index + 1) },
-    { keys: 'k', does: `Previous of ${label.toLowerCase()}`, run: () => move((index) => index - 1) },
+    { keys: 'j', does: `Next of the ${label.toLowerCase()}`, run: () => move((index) => index + 1) },
+    { keys: 'k', does: `Previous of the ${label.toLowerCase()}`, run: () => move((index) => index - 1) },
   ]);
 
   const indices = Array.from({ length: Math.max(0, Math.min(last, items.length) - first) }, (_, offset) => first + offset);

@@ -43,7 +43,7 @@ async fn code(response: Response) -> (u16, String) {
 }
 
 /// Everything in the API, by the least role that may call it.
-const ROUTES: [(&str, &str, Option<Role>); 48] = [
+const ROUTES: [(&str, &str, Option<Role>); 49] = [
     ("GET", "/health", None),
     ("GET", "/livez", None),
     ("GET", "/readyz", None),
@@ -55,6 +55,7 @@ const ROUTES: [(&str, &str, Option<Role>); 48] = [
     ("GET", "/api/conversations/active", Some(Role::Viewer)),
     ("GET", "/api/conversations/{id}", Some(Role::Viewer)),
     ("GET", "/api/conversations/{id}/messages", Some(Role::Viewer)),
+    ("GET", "/api/conversations/{id}/moments", Some(Role::Viewer)),
     ("GET", "/api/conversations/{id}/state", Some(Role::Viewer)),
     ("GET", "/api/contacts/{id}", Some(Role::Viewer)),
     ("GET", "/api/calls", Some(Role::Viewer)),

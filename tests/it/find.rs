@@ -437,6 +437,24 @@ async fn all_calls_that_match_are_exported() {
 }
 
 #[tokio::test]
+async fn a_link_names_the_form_of_a_list_whatever_the_browser_accepts() {
+    let callbook = Callbook::start().await;
+    calls(&callbook, 3).await;
+    let asked = async |query: &str| {
+        let url = format!("{}/api/calls?{query}", callbook.url);
+        let accept = "text/html,application/xhtml+xml,*/*;q=0.8";
+        http().get(url).header("accept", accept).send().await.unwrap()
+    };
+    let file = asked("format=csv&direction=inbound").await.text().await.unwrap();
+    assert_eq!(file, csv(&callbook, "?direction=inbound").await.text().await.unwrap());
+    assert_eq!(asked("format=json").await.headers()["content-type"], "application/json");
+    for wrong in ["format=xml", "format=csv&limit=3", "format=csv&format=csv"] {
+        assert_eq!(asked(wrong).await.status(), 400, "{wrong}");
+    }
+    callbook.stop().await;
+}
+
+#[tokio::test]
 async fn a_caller_cannot_put_a_formula_into_a_spreadsheet() {
     let callbook = Callbook::start().await;
     let mut call = incoming(&call_sid(1), CUSTOMER, OURS);

@@ -483,3 +483,61 @@ async fn an_edit_that_cannot_be_read_sets_the_party_aside_and_not_its_calls() {
     let retried = quarantine::retry(&callbook.pool, &fold, None).await.unwrap();
     assert_eq!(retried.kept.len(), 1, "{retried:?}");
 }
+
+#[tokio::test]
+async fn the_moments_of_a_thread_are_its_calls_and_what_people_did_and_lead_to_what_it_was() {
+    let callbook = Callbook::start().await;
+    callbook.twilio().send("voice-status", &missed(1, CUSTOMER, 10)).await;
+    callbook.settled().await;
+    let id = callbook.ids().await.conversation(CUSTOMER);
+    let thread = callbook.get(&format!("/api/conversations/{id}")).await;
+    let contact = thread["contact"]["id"].as_str().unwrap();
+    let renamed = patch(&callbook, &format!("/api/contacts/{contact}"), json!({ "name": "Jane" })).await;
+    patch(&callbook, &format!("/api/conversations/{id}/state"), json!({ "archived": true })).await;
+    callbook.twilio().send("voice-status", &outgoing(2, CUSTOMER, 20)).await;
+    callbook.twilio().send("voice-status", &missed(3, "+19788447773", 30)).await;
+    let position = callbook.settled().await;
+
+    let path = format!("/api/conversations/{id}/moments");
+    let all = callbook.get(&path).await;
+    let moments = all["moments"].as_array().unwrap();
+    let told: Vec<_> =
+        moments.iter().map(|moment| (moment["type"].as_str().unwrap(), &moment["call_sid"])).collect();
+    assert_eq!(
+        told,
+        [
+            ("call.created", &json!(call_sid(2))),
+            ("conversation.archived", &Value::Null),
+            ("contact.renamed", &Value::Null),
+            ("call.created", &json!(call_sid(1))),
+        ]
+    );
+    assert_eq!((&all["position"], &all["next_before"]), (&json!(position), &Value::Null));
+    assert_eq!(moments[0]["status"], "completed");
+    assert_eq!(moments[2]["position"], renamed.body["position"]);
+
+    let mut then = Vec::new();
+    for moment in moments {
+        let past = format!("/api/conversations/{id}/messages?as_of={}", moment["position"]);
+        let past = callbook.get(&past).await;
+        then.push((past["total"].clone(), past["messages"][0]["contact"]["display_name"].clone()));
+    }
+    let number = json!("+1 (508) 514-0320");
+    let (one, two, jane) = (json!(1), json!(2), json!("Jane"));
+    assert_eq!(then, [(two, jane.clone()), (one.clone(), jane.clone()), (one.clone(), jane), (one, number)]);
+
+    let mut paged = Vec::new();
+    let mut next = Value::Null;
+    loop {
+        let before = next.as_i64().map_or_else(String::new, |before| format!("&before={before}"));
+        let page = callbook.get(&format!("{path}?limit=3{before}")).await;
+        paged.extend(page["moments"].as_array().unwrap().clone());
+        next = page["next_before"].clone();
+        if next.is_null() {
+            break;
+        }
+    }
+    assert_eq!(&paged, moments);
+    assert_eq!(callbook.fetch("/api/conversations/1/moments").await.0, 404);
+    callbook.stop().await;
+}

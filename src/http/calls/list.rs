@@ -32,18 +32,24 @@ pub struct Calls {
 
 /// Calls of all conversations, legs merged, the newest first; what the sync filters hide is not among them.
 ///
-/// With `Accept: text/csv` every call that matches, in one file, whatever its size: a header line, then a line a call.
+/// With `Accept: text/csv`, or `format=csv` where no header can be set, every call that matches, in one file, whatever its size: a header line, then a line a call.
 /// Such a file has no pages. Text in it that a spreadsheet would take for a formula is preceded by an apostrophe.
 #[utoipa::path(
     get, path = "/api/calls", tag = "calls",
-    params(CallParams, TimeParams, page::PageParams),
+    params(
+        CallParams, TimeParams, page::PageParams,
+        ("format" = Option<String>, Query, description = "`json` or `csv`, whatever the Accept header says"),
+    ),
     responses(
         (status = 200, content((Calls = "application/json"), (String = "text/csv"))),
         (status = 406, description = "The Accept header takes neither", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn list(State(state): State<AppState>, headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
-    let form = Form::wanted(&headers)?;
+    let form = match Given::read(&uri)?.one("format", "json or csv", Form::named)? {
+        Some(form) => form,
+        None => Form::wanted(&headers)?,
+    };
     let query = ListQuery::from_uri(&uri, page::DEFAULT_LIMIT)?;
     let filter = filter::from_uri(&uri)?;
     let mut response = match form {
@@ -75,7 +81,7 @@ async fn page(state: &AppState, query: &ListQuery, filter: Filter) -> Result<Jso
 fn without_pages(uri: &Uri) -> Result<(), ApiError> {
     let parameters = Given::read(uri)?;
     for name in ["page", "offset", "cursor", "limit"] {
-        parameters.one(name, "left out where text/csv is asked for, which has no pages", |_| None::<()>)?;
+        parameters.one(name, "left out where CSV is asked for, which has no pages", |_| None::<()>)?;
     }
     Ok(())
 }
@@ -87,6 +93,14 @@ enum Form {
 }
 
 impl Form {
+    fn named(name: &str) -> Option<Self> {
+        match name {
+            "json" => Some(Self::Json),
+            "csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
+
     /// JSON, unless the caller likes CSV better (RFC 9110, section 12.5.1). A header that cannot be read says nothing.
     fn wanted(headers: &HeaderMap) -> Result<Self, ApiError> {
         const OFFERED: [MediaType<'static>; 2] =

@@ -42,13 +42,19 @@ class Board {
     this.calls = new Map();
     this.order = signal(/** @type {string[]} */ ([]));
     this.asOf = 0;
+    /** What was told while the calls were being asked for, and may be newer than the answer. @type {import('../feed.js').Frame[] | null} */
+    this.meanwhile = null;
     this.loaded = new Resource(async ({ signal, after }) => {
+      this.meanwhile = [];
       const answer = await get(`/api/conversations/active${query({ min_position: after || null })}`, signal);
       this.asOf = answer.position;
       this.calls = new Map(answer.calls.map((/** @type {any} */ call) => {
         const entry = entryOf(call);
         return [entry.sid, signalOf(entry)];
       }));
+      const meanwhile = this.meanwhile ?? [];
+      this.meanwhile = null;
+      this.apply(meanwhile);
       this.sort();
       return { position: answer.position };
     });
@@ -65,6 +71,7 @@ class Board {
 
   /** @param {import('../feed.js').Frame[]} frames */
   apply(frames) {
+    this.meanwhile?.push(...frames);
     let changed = false;
     for (const { data } of frames) {
       const entry = /** @type {Entry | null | undefined} */ (data.entry);

@@ -1,13 +1,13 @@
 // Calls across threads, as a table that can be filtered and taken away as CSV; and the page of one call.
 
 import { Filters, chosen } from '../filters.js';
-import { useListing } from '../listing.js';
+import { useFound, useListing } from '../listing.js';
 import { query } from '../api.js';
 import { Direction, Empty, Icon, Loaded, Standing, When } from '../parts.js';
 import { parts } from '../route.js';
 import { Rows } from '../rows.js';
 import { html } from '../view.js';
-import { count, party, spoken } from '../words.js';
+import { party, spoken } from '../words.js';
 import { CallPage } from './call.js';
 
 const HEIGHT = 52;
@@ -36,18 +36,18 @@ function List() {
     patch: (call, { data: { entry } }) => (entry?.sid !== call.external_id ? call
       : { ...call, call_status: entry.status, live: entry.live, missed: entry.missed, duration: entry.duration }),
   }));
+  useFound(listing, ['call', 'calls']);
   return html`<${Loaded} of=${listing.first} what="calls">${() => listing.items.value.length === 0
     ? html`<${Empty} title="No such call"><a href="/calls">Show all calls</a><//>`
     : html`<div class="call-line call-line-head" aria-hidden="true"><span>Began</span><span>Who</span><span>Direction</span><span>Line</span><span>Outcome</span><span class="length">Length</span><span></span></div>
       <${Rows} items=${listing.items.value} height=${HEIGHT} label="Calls" total=${listing.total.value} onEnd=${listing.more}
-        id=${(/** @type {any} */ call) => call.id} row=${(/** @type {any} */ call) => html`<${Row} call=${call} />`} />`}<//>
-    <p class="spoken" role="status">${listing.first.data.value && `${count(listing.total.value)} calls`}</p>`;
+        id=${(/** @type {any} */ call) => call.id} row=${(/** @type {any} */ call) => html`<${Row} call=${call} />`} />`}<//>`;
 }
 
 function Calls() {
   return html`<section class="card" aria-labelledby="calls">
     <header class="head"><h1 id="calls" tabindex="-1">Calls</h1>
-      <a class="button" href=${`/api/calls.csv${query(chosen())}`} download="calls.csv"><${Icon} name="download" />CSV</a></header>
+      <a class="button" href=${`/api/calls${query({ ...chosen(), format: 'csv' })}`} download="calls.csv"><${Icon} name="download" />CSV</a></header>
     <${Filters} />
     <${List} />
   </section>`;

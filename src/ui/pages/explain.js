@@ -64,7 +64,7 @@ function claim(said) {
 const TABLES = { call_legs: 'leg', messages: 'entry', conversations: 'thread', contacts: 'contact' };
 const VERBS = { added: 'was added', changed: 'changed', removed: 'was removed' };
 /** Said by others already, or of no use to a person. */
-const PLAIN = /^(id|metadata\.|created_at|updated_at|root_call_sid|call_sid|twilio_sid|conversation_id|sync_state|former_parties|.*_malformed|.*_display|entry|is_final)/;
+const PLAIN = /^(id|metadata\.|created_at|updated_at|root_call_sid|call_sid|twilio_sid|conversation_id|sync_state|former_parties|.*_malformed|.*_display|entry|is_final|announced|frozen|provisional)/;
 
 const seconds = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 /** @param {string} iso */
@@ -75,6 +75,7 @@ function valued(value) {
   if (value === null || value === undefined || value === '') return 'nothing';
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
   if (typeof value === 'string' && /^\d{4}-\d\d-\d\dT/.test(value)) return second(value);
+  if (typeof value === 'string' && /^(\+\d{7,15}|sips?:.*)$/.test(value)) return party(value);
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 

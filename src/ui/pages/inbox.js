@@ -1,7 +1,7 @@
 // Threads: what was exchanged with whom, the newest first, and beside the list the thread that the address names.
 
 import { Filters, chosen } from '../filters.js';
-import { useListing } from '../listing.js';
+import { useFound, useListing } from '../listing.js';
 import { Empty, Icon, Loaded, Standing, When, today } from '../parts.js';
 import { parts, place, withQuery } from '../route.js';
 import { Rows } from '../rows.js';
@@ -80,6 +80,7 @@ function List() {
     id: (/** @type {any} */ thread) => thread.id, at: (/** @type {any} */ thread) => thread.last_message_at,
     concerns: () => true, patch: patched,
   }));
+  useFound(listing, ['thread', 'threads']);
   // Times are said by the day that it is.
   void today.value;
   const isFiltered = Object.values(chosen()).some(Boolean);

@@ -5,7 +5,7 @@ import { Refused, change, get, may, query } from '../api.js';
 import { Editable, undoable } from '../editing.js';
 import { useKeys } from '../keys.js';
 import { useListing } from '../listing.js';
-import { Direction, Empty, Icon, Loaded, Loading, Standing, When } from '../parts.js';
+import { Direction, Empty, Icon, Loaded, Standing, When } from '../parts.js';
 import { TimeSlider, moment } from '../past.js';
 import { Player } from '../player.js';
 import { useResource } from '../resource.js';
@@ -13,6 +13,9 @@ import { place, setQuery, withQuery } from '../route.js';
 import { html, useEffect, useRef, useState } from '../view.js';
 import { count, dayOf, exactly, party, spoken } from '../words.js';
 import { nameOf } from './inbox.js';
+
+/** How many calls are gone through for the one that a link names. */
+const FURTHEST = 400;
 
 /** @param {string} id */
 const about = (id) => (/** @type {import('../feed.js').Frame} */ { data }) => (data.entry ?? data).conversationId === id;
@@ -32,11 +35,21 @@ async function save(card, fields) {
   }
 }
 
-/** @param {{ contactId: string, thread: any, isPast: boolean }} props */
-function Card({ contactId, thread, isPast }) {
+/** What was written down then, with the calls of then. @param {{ contact: any, thread: any }} props */
+function PastCard({ contact, thread }) {
+  const { name, number } = nameOf({ ...thread, contact });
+  return html`<h2 class="thread-name">${name}</h2><p class="quiet">${number}</p>
+    <div class="thread-facts">
+      ${contact?.tags.length > 0 && html`<span class="tags">${contact.tags.map((/** @type {string} */ tag) => html`<span class="tag">${tag}</span>`)}</span>`}
+      ${contact?.notes && html`<span class="notes">${contact.notes}</span>`}
+    </div>`;
+}
+
+/** @param {{ contactId: string, thread: any }} props */
+function Card({ contactId, thread }) {
   const card = useResource([contactId], ({ signal, after }) => get(`/api/contacts/${contactId}${query({ min_position: after || null })}`, signal),
     ({ name, data }) => name === 'contact.updated' && data.handle === thread.external_id);
-  const locked = isPast || !may('dispatcher');
+  const locked = !may('dispatcher');
   return html`<${Loaded} of=${card} what="what is known of them">${(/** @type {any} */ { name, notes, tags, phone_number, handle }) => html`
     <h2 class="thread-name"><${Editable} label="Name" value=${name} longest=${200} disabled=${locked}
       shown=${html`<span>${name ?? phone_number ?? party(handle)}</span>`} save=${(/** @type {string} */ text) => save(card, { name: text || null })} /></h2>
@@ -128,14 +141,30 @@ export function Entry({ call, isNamed, isPast }) {
   </li>`;
 }
 
-/** @param {{ id: string, asOf: number | null }} props */
-function Calls({ id, asOf }) {
-  const named = place.value.query.get('call');
-  const listing = useListing([id, asOf], () => ({
+/**
+ * The calls of a thread, now or as of a position. While another moment is being asked for, the last one is there.
+ * @param {string} id
+ * @param {number | null} asOf
+ */
+function useCalls(id, asOf) {
+  const wanted = useListing([id, asOf], () => ({
     path: `/api/conversations/${id}/messages`, parameters: { limit: 20, as_of: asOf }, items: 'messages',
     id: (/** @type {any} */ call) => call.id, at: (/** @type {any} */ call) => call.created_at,
     concerns: asOf === null ? about(id) : undefined,
   }));
+  const shown = useRef(wanted);
+  if (wanted.first.data.value || wanted.first.error.value) shown.current = wanted;
+  return shown.current;
+}
+
+/** @param {{ listing: import('../listing.js').Listing<any>, asOf: number | null }} props */
+function Calls({ listing, asOf }) {
+  const named = place.value.query.get('call');
+  const isMissing = named !== null && !listing.items.value.some((call) => call.external_id === named);
+  // The call that a link names may be further back than the first page.
+  useEffect(() => {
+    if (isMissing && listing.cursor.value && listing.items.value.length < FURTHEST) listing.more();
+  }, [isMissing, listing, listing.items.value.length]);
   return html`<${Loaded} of=${listing.first} what="calls">${() => {
     const calls = listing.items.value;
     if (calls.length === 0) return html`<${Empty} title=${asOf === null ? 'There is no call in this thread' : 'No call of this thread was known then'} />`;
@@ -165,15 +194,16 @@ function Older({ listing }) {
 
 /** @param {{ id: string }} props */
 function Past({ id }) {
-  const events = useResource([id], ({ signal, after }) => get(`/api/conversations/${id}/events${query({ limit: 200, min_position: after || null })}`, signal), about(id));
-  const page = events.data.value;
-  return page ? html`<${TimeSlider} events=${page.events.toReversed()} what="thread" isCut=${!!page.next_before} />` : html`<${Loading} what="what was recorded" />`;
+  const moments = useResource([id], ({ signal, after }) => get(`/api/conversations/${id}/moments${query({ limit: 200, min_position: after || null })}`, signal), about(id));
+  return html`<${Loaded} of=${moments} what="what was recorded">${(/** @type {any} */ page) =>
+    html`<${TimeSlider} events=${page.moments.toReversed()} what="thread" isCut=${page.next_before !== null} />`}<//>`;
 }
 
 /** @param {{ id: string }} props */
 export function Thread({ id }) {
   const thread = useResource([id], ({ signal, after }) => get(`/api/conversations/${id}${query({ min_position: after || null })}`, signal), about(id));
   const asOf = moment();
+  const calls = useCalls(id, asOf);
   const [isLooking, setLooking] = useState(asOf !== null);
   const look = () => {
     if (isLooking && asOf !== null) setQuery({ as_of: null });
@@ -185,8 +215,8 @@ export function Thread({ id }) {
     <p class="back"><a href=${`/inbox${rest && `?${rest}`}`}><${Icon} name="left" />All threads</a></p>
     <${Loaded} of=${thread} what="the thread">${(/** @type {any} */ conversation) => html`
       <header class="thread-head">
-        <div>${conversation.contact
-          ? html`<${Card} contactId=${conversation.contact.id} thread=${conversation} isPast=${asOf !== null} />`
+        <div>${conversation.contact && asOf !== null ? html`<${PastCard} contact=${calls.items.value[0]?.contact} thread=${conversation} />`
+          : conversation.contact ? html`<${Card} contactId=${conversation.contact.id} thread=${conversation} />`
           : html`<h2 class="thread-name">${nameOf(conversation).name}</h2><p class="quiet">Callers who withhold their number cannot be told apart, so they share one thread.</p>`}</div>
         <div class="thread-tools">
           ${asOf === null && may('dispatcher') && html`<${Actions} thread=${conversation} of=${thread} />`}
@@ -195,5 +225,5 @@ export function Thread({ id }) {
       </header>
       ${conversation.stale && html`<p class="warning"><${Icon} name="failed" />A call of this thread is quarantined, so it may lack something.</p>`}
       ${isLooking && html`<${Past} id=${id} />`}
-      <${Calls} id=${id} asOf=${asOf} />`}<//>`;
+      <${Calls} listing=${calls} asOf=${asOf} />`}<//>`;
 }

@@ -15,8 +15,8 @@ function Value({ of }) {
 /** @param {{ row: any }} props */
 function Row({ row }) {
   const kind = row.live === null ? 'Only the rebuild has it' : row.rebuilt === null ? 'Only live has it' : null;
-  if (kind) return html`<tr><th scope="row"><code>${row.key}</code></th><td colspan="3">${kind}</td></tr>`;
-  return row.columns.map((/** @type {string} */ column, /** @type {number} */ index) => html`<tr key=${column}>
+  if (kind) return html`<tr class="group"><th scope="row"><code>${row.key}</code></th><td colspan="3">${kind}</td></tr>`;
+  return row.columns.map((/** @type {string} */ column, /** @type {number} */ index) => html`<tr key=${column} class=${index === 0 ? 'group' : ''}>
     ${index === 0 && html`<th scope="rowgroup" rowspan=${row.columns.length}><code>${row.key}</code></th>`}
     <td><code>${column}</code></td><td><${Value} of=${row.live[column]} /></td><td><${Value} of=${row.rebuilt[column]} /></td></tr>`);
 }

@@ -92,14 +92,16 @@ export function Events() {
   const isOff = given.get('live') === 'off';
   // Whether the list follows is asked when something happens, and not when it is first loaded.
   const isFollowing = useRef(false);
+  const isHeld = useRef(false);
   const led = useRef(position);
   const { resource, more, isReading } = usePages([query({ ...search.filter, order: search.order })], async (at, { signal }) => (
     at === null ? readFirst(search, led.current, signal) : readFrom(search, Number(at), signal)
-  ), (/** @type {any} */ event) => event.position, (load) => calm(load, APART), () => isFollowing.current);
+  ), (/** @type {any} */ event) => event.position, (load) => calm(load, APART), () => isFollowing.current, () => isHeld.current);
   const isInside = !!resource.data.value?.isInside;
   const isAtNewest = search.order === 'desc' && !isInside && !search.filter.to;
   const follows = isAtNewest && !isOff && position === null;
   isFollowing.current = follows;
+  isHeld.current = isOff || position !== null;
   // What came while the list stood still.
   useEffect(() => {
     if (follows && resource.data.peek() && !resource.request) resource.reload();
@@ -109,6 +111,7 @@ export function Events() {
   const newest = () => {
     led.current = null;
     setQuery({ position: null });
+    // What is known is elsewhere in the log.
     resource.data.value = null;
     resource.reload();
   };

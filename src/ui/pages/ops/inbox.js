@@ -5,7 +5,7 @@ import { change, get, query } from '../../api.js';
 import { Empty, Icon, Loaded } from '../../parts.js';
 import { useResource } from '../../resource.js';
 import { place, setQuery } from '../../route.js';
-import { html, useEffect, useState } from '../../view.js';
+import { html, useEffect, useRef, useState } from '../../view.js';
 import { count } from '../../words.js';
 import { usePages } from './paged.js';
 import { Confirm, Do, EVERY, Facts, Field, Filters, Foldout, Folds, Json, Moment, Tag, useDoing } from './shared.js';
@@ -67,12 +67,17 @@ function Details({ id, onRetried }) {
     <${Json} label="What was said in row ${id}" value=${told.payload} />`}<//>`;
 }
 
-/** @param {{ item: any, isOpen: boolean, onRetried: () => void }} props */
-const Row = ({ item, isOpen, onRetried }) => html`<${Foldout} id="row-${item.id}" isOpen=${isOpen}
+/** @param {{ item: any, isOpen: boolean, reveal: boolean, onRetried: () => void }} props */
+const Row = ({ item, isOpen, reveal, onRetried }) => html`<${Foldout} id="row-${item.id}" isOpen=${isOpen} reveal=${reveal}
   onToggle=${() => setQuery({ row: isOpen ? null : item.id }, { replace: true })}
   head=${html`<span class="inbox-row"><${Moment} at=${item.received_at} /><strong>${item.type}</strong><span class="quiet">${item.source}</span>
     <code class="sid">${item.call_sid ?? item.recording_sid ?? ''}</code><${State} status=${item.status} /></span>`}>
   <${Details} id=${item.id} onRetried=${onRetried} /><//>`;
+
+/** A row that a link leads to, and that the list does not have. @param {{ id: string, onRetried: () => void }} props */
+const Elsewhere = ({ id, onRetried }) => html`<section class="card" aria-labelledby="elsewhere"><header class="card-head"><h2 id="elsewhere">Row ${id}</h2>
+    <button type="button" onClick=${() => setQuery({ row: null })}>Close</button></header>
+  <div class="elsewhere"><${Details} key=${id} id=${id} onRetried=${onRetried} /></div></section>`;
 
 /** Has all tried again that the filter of the page names, after they were counted. @param {{ onRetried: () => void }} props */
 function RetryAll({ onRetried }) {
@@ -102,17 +107,24 @@ function RetryAll({ onRetried }) {
 export function Inbox() {
   const filter = filterHere();
   const open = place.value.query.get('row');
+  const isHeld = useRef(false);
+  const led = useRef(open);
   const { resource, more, isReading } = usePages([query(filter)], async (cursor, { signal }) => {
     const page = await get(`/api/inbox${query({ ...filter, cursor, limit: 50 })}`, signal);
     return { items: page.items, next: page.next_cursor };
-  }, (/** @type {any} */ item) => item.id);
+  }, (/** @type {any} */ item) => item.id, undefined, undefined, () => isHeld.current);
   // What somebody reads is not moved away.
   useEffect(() => {
+    isHeld.current = !!open;
     if (open) return;
     const timer = setInterval(() => !document.hidden && !resource.request && resource.reload(), EVERY);
     return () => clearInterval(timer);
   }, [resource, !open]);
-  const reload = () => { resource.reload(); };
+  const reload = async () => {
+    isHeld.current = false;
+    await resource.reload();
+    isHeld.current = place.peek().query.has('row');
+  };
   return html`<header class="part-head"><h1 tabindex="-1">Inbox</h1><span class="part-tools">
       <button type="button" onClick=${reload}><${Icon} name="down" />Load the newest</button><${RetryAll} onRetried=${reload} /></span></header>
     <p class="quiet lead">Each request of Twilio, and each answer to what callbook asked, as it came in. ${open ? 'While a row is open, the list stands still.' : 'The list is read again every few seconds.'}</p>
@@ -124,9 +136,10 @@ export function Inbox() {
       <${Field} name="from" label="Received from" kind="time" clears=${CLEARS} />
       <${Field} name="to" label="Received before" kind="time" clears=${CLEARS} />
     <//>
+    ${open && resource.data.value && !resource.data.value.items.some((/** @type {any} */ item) => item.id === open) && html`<${Elsewhere} id=${open} onRetried=${reload} />`}
     <section class="card" aria-label="Rows"><${Loaded} of=${resource} what="the inbox">${(/** @type {any} */ { items, next }) => html`
       ${items.length === 0 ? html`<${Empty} title=${Object.keys(filter).length ? 'No rows match these filters' : 'Nothing has come in yet'}>${filter.status === 'dead_letter' ? 'Nothing was given up.' : 'Rows appear here as they come in.'}<//>`
-        : html`<${Folds} label="Rows">${items.map((/** @type {any} */ item) => html`<${Row} key=${item.id} item=${item} isOpen=${item.id === open} onRetried=${reload} />`)}<//>`}
+        : html`<${Folds} label="Rows">${items.map((/** @type {any} */ item) => html`<${Row} key=${item.id} item=${item} isOpen=${item.id === open} reveal=${item.id === open && led.current === open} onRetried=${reload} />`)}<//>`}
       ${next && html`<p class="more"><${Do} doing=${isReading} onClick=${more}>${isReading ? 'Loading…' : 'Older rows'}<//></p>`}`}<//>
     </section>`;
 }

@@ -34,13 +34,15 @@ export function merge(page, known, id) {
  * @param {(item: T) => unknown} id
  * @param {(load: any) => any} [paced] how often it may be read because of `concerns`
  * @param {() => boolean} [concerns]
+ * @param {() => boolean} [isHeld] whether the list stands still, since somebody reads it
  */
-export function usePages(key, read, id, paced = (load) => load, concerns) {
+export function usePages(key, read, id, paced = (load) => load, concerns, isHeld = () => false) {
   const held = useRef(/** @type {import('../../resource.js').Resource<Page<T>> | null} */ (null));
   const [isReading, setReading] = useState(false);
   const load = async (/** @type {import('../../resource.js').Asked} */ asked) => {
     const page = await read(null, asked);
-    return merge(page, held.current?.data.peek() ?? null, id);
+    const known = held.current?.data.peek() ?? null;
+    return known && isHeld() ? known : merge(page, known, id);
   };
   /** @type {import('../../resource.js').Resource<Page<T>>} */
   const resource = useResource(key, paced(load), concerns);

@@ -4,7 +4,7 @@ import { announce } from '../../announce.js';
 import { change, get } from '../../api.js';
 import { Empty, Icon, Loaded } from '../../parts.js';
 import { place, setQuery } from '../../route.js';
-import { html, useState } from '../../view.js';
+import { html, useRef, useState } from '../../view.js';
 import { count, spoken } from '../../words.js';
 import { Difference } from './difference.js';
 import { Confirm, Do, Facts, Foldout, Folds, Moment, Table, Tag, useDoing, usePolled } from './shared.js';
@@ -26,10 +26,10 @@ function Projection({ of }) {
   return html`<tr><th scope="row">${of.name}</th>
     <td>${of.stopped ? html`<${Tag} tone="bad" icon="failed">Stopped<//><p class="job-error">${of.stopped}</p>` : html`<${Tag} tone="good" icon="live">Follows<//>`}</td>
     <td class="figure">${count(of.position)}</td><td class="figure">${count(of.head)}</td>
-    <td class="figure">${count(of.behind)} ${of.behind > 0 && html`<span class="quiet">for ${of.lag_seconds < 1 ? 'less than a second' : spoken(of.lag_seconds)}</span>`}</td>
+    <td class="figure">${count(of.behind)} ${of.lag_seconds >= 1 && html`<span class="quiet">for ${spoken(of.lag_seconds)}</span>`}</td>
     <td class="figure">${of.quarantined > 0 ? html`<a href="/ops/quarantine">${count(of.quarantined)}</a>` : '0'}</td>
     <td>${tables === binary ? `version ${tables}` : html`<${Tag} tone="waiting" icon="failed">tables ${tables}, callbook ${binary}<//>`}</td>
-    <td>${count(of.generation)}${of.others.map((/** @type {any} */ other) => html`<br /><span class="quiet">${other.generation} ${other.retired_at ? html`served until <${Moment} at=${other.retired_at} />` : 'is being built'}</span>`)}</td></tr>`;
+    <td class="generations">${count(of.generation)}${of.others.map((/** @type {any} */ other) => html`<br /><span class="quiet">${other.generation} ${other.retired_at ? html`served until <${Moment} at=${other.retired_at} />` : 'is being built'}</span>`)}</td></tr>`;
 }
 
 /** @param {{ rebuild: any, onCancelled: () => void }} props */
@@ -42,19 +42,31 @@ function Progress({ rebuild, onCancelled }) {
   });
   const phase = PHASES[rebuild.phase] ?? rebuild.phase ?? 'Beginning';
   return html`<div class="progress">
-    <label>${phase} <span class="quiet">${count(rebuild.position)} of ${count(rebuild.head)} events</span>
+    <label>${phase} ${rebuild.head > 0 && html`<span class="quiet">${count(rebuild.position)} of ${count(rebuild.head)} events</span>`}
       <progress max=${Math.max(1, rebuild.head)} value=${Math.min(rebuild.position, rebuild.head)}></progress></label>
     ${rebuild.cancel_requested ? html`<${Tag} tone="waiting" icon="wait">Being cancelled<//>`
       : html`<${Do} doing=${isDoing} onClick=${cancel}><${Icon} name="stop" />Cancel<//>`}
   </div>`;
 }
 
+/** What came of it, in a sentence. @param {any} rebuild */
+function ending({ dry_run, state, diff }) {
+  const what = dry_run ? 'The dry run' : 'The rebuild';
+  if (state !== 'succeeded') return `${what} has ${state === 'cancelled' ? 'been cancelled' : state === 'lost' ? 'been lost' : state}`;
+  if (!diff) return `${what} has succeeded`;
+  return diff.rows ? `${what} found ${count(diff.rows)} rows that differ` : `${what} found that live equals rebuilt`;
+}
+
 /** @param {{ id: string, isRunning: boolean, onChange: () => void }} props */
 function Details({ id, isRunning, onChange }) {
+  const wasRunning = useRef(isRunning);
   const told = usePolled([id], async ({ signal }) => {
     const rebuild = await get(`/api/rebuilds/${id}`, signal);
-    // Its row says so too.
-    if (isRunning && rebuild.state !== 'running') onChange();
+    if (wasRunning.current && rebuild.state !== 'running') {
+      announce(ending(rebuild), { bad: rebuild.state !== 'succeeded' });
+      onChange();
+    }
+    wasRunning.current = rebuild.state === 'running';
     return { rebuild };
   }, isRunning ? 1_000 : null);
   return html`<${Loaded} of=${told} what="rebuild ${id}">${(/** @type {any} */ { rebuild }) => html`
@@ -64,7 +76,7 @@ function Details({ id, isRunning, onChange }) {
     <${Facts} facts=${[
       ['Began', html`<${Moment} at=${rebuild.started_at} />`],
       ['Ended', rebuild.ended_at && html`<${Moment} at=${rebuild.ended_at} /> <span class="quiet">after ${spoken((Date.parse(rebuild.ended_at) - Date.parse(rebuild.started_at)) / 1_000)}</span>`],
-      ['Reached', `${count(rebuild.position)} of ${count(rebuild.head)}`],
+      ['Reached', rebuild.head > 0 && `${count(rebuild.position)} of ${count(rebuild.head)}`],
       ['Asked for by request', rebuild.requested_by && html`<code>${rebuild.requested_by}</code>`],
     ]} />`}<//>`;
 }

@@ -5,7 +5,7 @@ import { change, get, query } from '../../api.js';
 import { Empty, Icon, Loaded, now } from '../../parts.js';
 import { place } from '../../route.js';
 import { html } from '../../view.js';
-import { ago, count, share, spoken } from '../../words.js';
+import { ago, count, spoken } from '../../words.js';
 import { Do, Field, Filters, Moment, Table, Tag, useDoing, usePolled } from './shared.js';
 
 const JOBS = /** @type {Record<string, string>} */ ({
@@ -14,10 +14,21 @@ const JOBS = /** @type {Record<string, string>} */ ({
 });
 const FACTS = [['announced', 'Calls begun'], ['ended', 'Calls ended'], ['recording', 'Recordings'], ['price', 'Prices']];
 
+const percent = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 1 });
+
+/** What webhooks told of; all of them only where it is all of them. @param {{ webhook: number, reconcile: number }} fact */
+function part({ webhook, reconcile }) {
+  const all = webhook + reconcile;
+  return all ? percent.format(Math.floor((webhook / all) * 1_000) / 1_000) : '–';
+}
+
+/** `15 min` for what is no longer or shorter than that. @param {number} seconds */
+const span = (seconds) => spoken(seconds).replace(/ 0 (s|min)$/, '');
+
 /** What came of a job, without the noughts. @param {{ outcome: any }} props */
 function Outcome({ outcome }) {
   if (!outcome) return html`<span class="quiet">–</span>`;
-  const parts = [['new', outcome.synced], ['updated', outcome.updated], ['skipped', outcome.skipped], ['recordings', outcome.recordings],
+  const parts = [['new', outcome.synced], ['updated', outcome.updated], ['skipped', outcome.skipped], [outcome.recordings === 1 ? 'recording' : 'recordings', outcome.recordings],
     ['unknown to Twilio', outcome.missing], ['left alone from now on', outcome.frozen]].filter(([, number]) => number > 0);
   const reasons = Object.entries(outcome.skipped_reasons ?? {}).map(([reason, number]) => `${reason}: ${number}`).join(', ');
   return html`<span title=${reasons || undefined}>${count(outcome.total)} read${parts.map(([name, number]) => html`, ${count(number)} ${name}`)}</span>`;
@@ -35,7 +46,7 @@ const Standing = ({ job }) => {
 const Due = ({ job }) => {
   if (!job.every_seconds) return html`<span class="quiet">only when asked</span>`;
   const left = Math.max(0, (Date.parse(job.next_at) - now.value) / 1_000);
-  return html`every ${spoken(job.every_seconds)}${job.next_at && html`<br /><span class="quiet">next in ${spoken(left)}</span>`}`;
+  return html`every ${span(job.every_seconds)}${job.next_at && html`<br /><span class="quiet">next in ${spoken(left)}</span>`}`;
 };
 
 /** @param {{ job: any, onStarted: () => void }} props */
@@ -54,7 +65,7 @@ function Job({ job, onStarted }) {
 
 /** @param {{ fact: any, name: string }} props */
 const Fact = ({ fact, name }) => html`<td>${name}</td><td class="figure">${count(fact.webhook)}</td><td class="figure">${count(fact.reconcile)}</td>
-  <td class="figure">${share(fact.webhook + fact.reconcile ? fact.webhook / (fact.webhook + fact.reconcile) : null)}</td>
+  <td class="figure">${part(fact)}</td>
   <td>${fact.late ? html`${spoken(fact.late.median_seconds)} <span class="quiet">at most ${spoken(fact.late.most_seconds)}</span>` : html`<span class="quiet">–</span>`}</td>
   <td class="sources">${Object.entries(fact.sources).map(([source, number]) => html`<span key=${source}><code>${source}</code> ${count(number)}</span>`)}</td>`;
 
@@ -62,8 +73,8 @@ const Fact = ({ fact, name }) => html`<td>${name}</td><td class="figure">${count
 function Day({ day }) {
   const facts = FACTS.filter(([of]) => day.facts[of]);
   const head = html`<th scope="rowgroup" rowspan=${Math.max(1, facts.length)}>${day.day}<br /><span class="quiet">${count(day.healed)} healed</span></th>`;
-  if (facts.length === 0) return html`<tr class="day">${head}<td colspan="6" class="quiet">Nothing was told of</td></tr>`;
-  return facts.map(([of, name], index) => html`<tr key=${of} class=${index === 0 ? 'day' : ''}>${index === 0 && head}<${Fact} fact=${day.facts[of]} name=${name} /></tr>`);
+  if (facts.length === 0) return html`<tr class="group">${head}<td colspan="6" class="quiet">Nothing was told of</td></tr>`;
+  return facts.map(([of, name], index) => html`<tr key=${of} class=${index === 0 ? 'group' : ''}>${index === 0 && head}<${Fact} fact=${day.facts[of]} name=${name} /></tr>`);
 }
 
 export function Reconcile() {

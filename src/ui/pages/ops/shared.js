@@ -58,8 +58,8 @@ export function useDoing() {
 export const Do = ({ doing, onClick, children, class: name, ...rest }) => html`
   <button type="button" class=${name} aria-disabled=${doing ? 'true' : undefined} onClick=${doing ? undefined : onClick} ...${rest}>${children}</button>`;
 
-const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
-const dayAndTime = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const time = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hourCycle: 'h23' });
+const dayAndTime = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 
 /** A moment as engineers want it: to the millisecond today. @param {{ at: string | null | undefined }} props */
 export function Moment({ at }) {
@@ -73,15 +73,15 @@ export function Moment({ at }) {
 export const Tag = ({ tone = 'quiet', icon, children }) => html`<span class="standing tone-${tone}"><${Icon} name=${icon} />${children}</span>`;
 
 /** Names and what they stand for; what is not there is left out. @param {{ facts: [string, any][] }} props */
-export const Facts = ({ facts }) => html`<dl class="facts">${facts.filter(([, value]) => value !== null && value !== undefined && value !== '')
+export const Facts = ({ facts }) => html`<dl class="ops-facts">${facts.filter(([, value]) => value)
   .map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
 /** @param {{ label: string, value: unknown }} props */
 export function Json({ label, value }) {
   const lines = JSON.stringify(value, null, 2).split('\n');
-  return html`<pre class="json" tabindex="0" role="region" aria-label=${label}>${lines.map((line) => {
+  return html`<pre class="ops-json" tabindex="0" role="region" aria-label=${label}>${lines.map((line) => {
     const named = /^(\s*)("(?:[^"\\]|\\.)*"):(.*)$/.exec(line);
-    return named ? html`${named[1]}<span class="json-name">${named[2]}</span>:${named[3]}${'\n'}` : `${line}\n`;
+    return named ? html`${named[1]}<span class="ops-json-name">${named[2]}</span>:${named[3]}${'\n'}` : `${line}\n`;
   })}</pre>`;
 }
 
@@ -167,8 +167,8 @@ export function Field({ name, label, kind = 'text', options, suggestions, placeh
     return html`<input id=${id} type="text" list=${suggestions && list} autocomplete="off" spellcheck="false" placeholder=${placeholder} value=${value} onChange=${change} />
       ${suggestions && html`<datalist id=${list}>${suggestions.map((text) => html`<option key=${text} value=${text} />`)}</datalist>`}`;
   };
-  return html`<p><label for=${id}>${label}</label>${field()}</p>`;
+  return html`<p class=${kind === 'time' ? 'filter-time' : undefined}><label for=${id}>${label}</label>${field()}</p>`;
 }
 
 /** @param {{ children?: any }} props */
-export const Filters = ({ children }) => html`<form class="filters" aria-label="Filters" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>${children}</form>`;
+export const Filters = ({ children }) => html`<form class="ops-filters" aria-label="Filters" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>${children}</form>`;

@@ -34,7 +34,7 @@ function New({ onMade }) {
       onMade(made);
     });
   };
-  return html`<form class="filters" aria-label="A new token" onSubmit=${make}>
+  return html`<form class="ops-filters new-token" aria-label="A new token" onSubmit=${make}>
     <p><label for=${nameId}>Name</label><input id=${nameId} required maxlength="100" autocomplete="off" placeholder="Who or what it is for" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} /></p>
     <p><label for=${roleId}>Role</label><select id=${roleId} value=${role} onChange=${(/** @type {any} */ event) => setRole(event.target.value)}>
       ${ROLES.map(([of, said]) => html`<option key=${of} value=${of}>${said}</option>`)}</select></p>

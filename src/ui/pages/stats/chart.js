@@ -10,7 +10,9 @@ import { markOf, nameOf } from './span.js';
 /** @typedef {import('./span.js').Bucket} Bucket */
 
 const HEIGHT = 280;
-const STEPS = [1, 2, 3, 4, 6, 7, 12, 14, 24, 28, 48, 72, 96, 168, 336];
+const STEPS = [1, 2, 3, 4, 6, 7, 12, 14, 28, 56];
+/** Room that a name below a bar needs, in pixels. */
+const ROOM = 76;
 const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000];
 const FONT = '12px system-ui, sans-serif';
 const dark = matchMedia('(prefers-color-scheme: dark)');
@@ -44,6 +46,19 @@ const dataOf = (buckets) => [
   buckets.map(({ answer_rate }) => answer_rate),
 ];
 
+/**
+ * The bars whose names are shown: those at which a day begins, or some of the hours of one day.
+ * @param {Bucket[]} buckets @param {number} width
+ */
+function named(buckets, width) {
+  const all = buckets.map((_, index) => index);
+  const days = all.filter((index) => !buckets[index].hour);
+  const candidates = days.length > 2 ? days : all;
+  const most = Math.max(1, Math.floor(width / ROOM));
+  const step = STEPS.find((every) => candidates.length / every <= most) ?? candidates.length;
+  return candidates.filter((_, index) => index % step === 0);
+}
+
 /** Stripes, so that what was missed is told from what was answered without its colour. @param {string} colour @param {string} ground */
 function striped(colour, ground) {
   const tile = document.createElement('canvas');
@@ -76,8 +91,8 @@ function draw(uPlot, box, buckets, pointed) {
   };
   const style = getComputedStyle(box);
   const axis = { stroke: style.color, font: FONT, ticks: { show: false }, grid: { stroke: style.borderTopColor, width: 1 } };
-  const bars = uPlot.paths.bars({ size: [0.8, 56], radius: 0.08 });
-  const bar = { paths: bars, width: 0, points: { show: false } };
+  // What is behind is a little narrower, or it would show beside what is before it.
+  const bar = (/** @type {number} */ part, /** @type {number} */ most) => ({ paths: uPlot.paths.bars({ size: [part, most], radius: 0.08 }), width: 0, points: { show: false } });
   const ground = style.backgroundColor;
   return new uPlot({
     width: box.clientWidth,
@@ -90,17 +105,18 @@ function draw(uPlot, box, buckets, pointed) {
       rate: { range: [0, 1.02] },
     },
     axes: [
-      { ...axis, grid: { show: false }, incrs: STEPS, space: 64, size: 30,
+      { ...axis, grid: { show: false }, size: 30,
+        splits: (/** @type {any} */ plot) => named(buckets.current, plot.bbox.width / devicePixelRatio),
         values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map((index) => (buckets.current[index] ? markOf(buckets.current[index]) : '')) },
       { ...axis, incrs: WHOLE, size: 46, values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map(count) },
       { ...axis, grid: { show: false }, scale: 'rate', side: 1, size: 50, incrs: [0.25, 0.5], values: (/** @type {any} */ _, /** @type {number[]} */ at) => at.map(share) },
     ],
     series: [
       {},
-      { ...bar, fill: colour('other') },
-      { ...bar, fill: striped(colour('missed'), ground) },
-      { ...bar, fill: colour('answered') },
-      { scale: 'rate', stroke: colour('rate'), width: 2, points: { show: true, size: 6, fill: ground, stroke: colour('rate') } },
+      { ...bar(0.76, 54), fill: colour('other') },
+      { ...bar(0.78, 55), fill: striped(colour('missed'), ground) },
+      { ...bar(0.8, 56), fill: colour('answered') },
+      { scale: 'rate', stroke: colour('rate'), width: 2, points: { size: 6, fill: ground, stroke: colour('rate') } },
     ],
     hooks: { setCursor: [(/** @type {any} */ plot) => { pointed.value = plot.cursor.idx ?? null; }] },
   }, dataOf(buckets.current), box);
