@@ -25,7 +25,7 @@ const RUN_AXE: &str = "
       }),
       (error) => done({ passes: 0, violations: [String(error)] }));";
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -93,7 +93,7 @@ async fn look_at_all(browser: &Browser, town: &Town, pages: &[Page<'_>]) -> Vec<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_can_read_the_pages_of_dispatchers() {
-    let town = Town::with(40, 3).await;
+    let town = Town::with(40, 3, 3).await;
     let Town { callbook, head, thread, name, call, .. } = &town;
     let browser = Browser::open(&callbook.url, "/").await;
     let mut wrong = look_at_all(
@@ -131,7 +131,7 @@ async fn everybody_can_read_the_pages_of_dispatchers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_can_read_the_pages_of_engineers() {
-    let town = Town::with(20, 1).await;
+    let town = Town::with(20, 1, 1).await;
     let browser = Browser::open(&town.callbook.url, "/").await;
     let wrong = look_at_all(
         &browser,

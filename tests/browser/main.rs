@@ -26,6 +26,7 @@ mod frames;
 mod keys;
 mod looks;
 mod phone;
+mod pictures;
 mod proxy;
 mod threads;
 mod town;

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 const PACKAGES: &str = "chromium chromium-driver";
 
 /// A browser begins as somebody's who has never been here, and asks nobody but the callbook of the test.
-const ARGUMENTS: [&str; 9] = [
+const ARGUMENTS: [&str; 10] = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -23,6 +23,8 @@ const ARGUMENTS: [&str; 9] = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    // They are wider than those of a phone, and hide what they are beside.
+    "--hide-scrollbars",
 ];
 
 /// Ends with all that it has started, also where a test fails.
