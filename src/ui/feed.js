@@ -7,6 +7,7 @@ import { batch, effect, signal } from './view.js';
 /**
  * @typedef {object} Entry A call as a thread shows it.
  * @property {string} sid
+ * @property {string} rootSid the call at the top, which may not have been heard of yet
  * @property {string | null} conversationId
  * @property {string | null} name
  * @property {string | null} handle

@@ -5,7 +5,7 @@ import { Refused, get, query } from './api.js';
 import { listen } from './feed.js';
 import { Resource } from './resource.js';
 import { batch, effect, signal, useEffect, useMemo, useRef } from './view.js';
-import { count } from './words.js';
+import { count, instant } from './words.js';
 
 /**
  * @template T
@@ -15,9 +15,11 @@ import { count } from './words.js';
  * @property {string} items the field of the answer that has them
  * @property {(item: T) => string} id
  * @property {(item: T) => string} at what they are ordered by: a time
- * @property {(frame: import('./feed.js').Frame) => boolean} [concerns] whether a frame may have changed the list
+ * @property {(frame: import('./feed.js').Frame, items: T[]) => boolean} [concerns]
+ *   whether a frame may have changed the list in a way that `patch` does not know
  * @property {(item: T, frame: import('./feed.js').Frame) => T | null} [patch]
- *   an item that is not on the first page as a frame says that it is; null where it is gone
+ *   an item as a frame says that it is; null where it is gone
+ * @property {number} [apart] least time between two loads because of what the stream tells, in milliseconds
  */
 
 /** @template T */
@@ -31,7 +33,12 @@ export class Listing {
     this.more = this.more.bind(this);
     this.problem = signal(/** @type {Refused | null} */ (null));
     this.isReading = signal(false);
-    this.first = new Resource(({ signal, after }) => get(`${shape.path}${query({ ...shape.parameters, min_position: after || null })}`, signal), shape.concerns);
+    const { path, parameters, concerns, apart } = shape;
+    this.first = new Resource(
+      ({ signal, after }) => get(`${path}${query({ ...parameters, min_position: after || null })}`, signal),
+      concerns && ((frame) => concerns(frame, this.items.peek())),
+      { apart },
+    );
   }
 
   start() {
@@ -53,7 +60,7 @@ export class Listing {
     const fresh = page[items];
     const known = new Set(fresh.map(id));
     const last = fresh.at(-1);
-    const isBeyond = (/** @type {T} */ item) => !!last && (at(item) < at(last) || (at(item) === at(last) && BigInt(id(item)) < BigInt(id(last))));
+    const isBeyond = (/** @type {T} */ item) => !!last && (instant(at(item)) < instant(at(last)) || (at(item) === at(last) && BigInt(id(item)) < BigInt(id(last))));
     const beyond = page.next_cursor ? this.items.peek().filter((item) => !known.has(id(item)) && isBeyond(item)) : [];
     batch(() => {
       this.items.value = [...fresh, ...beyond];

@@ -4,7 +4,7 @@ import { Refused } from './api.js';
 import { floor, listen, position } from './feed.js';
 import { batch, effect, signal, useEffect, useMemo } from './view.js';
 
-/** Least time between two loads of one thing because of what the stream tells, in milliseconds. */
+/** Least time between two loads of one thing because of what the stream tells, in milliseconds, where it does not say. */
 const APART = 400;
 
 /** How many things are being loaded, or are known to be out of date. */
@@ -37,10 +37,13 @@ export class Resource {
   /**
    * @param {(asked: Asked) => Promise<T & { position?: number }>} load
    * @param {(frame: import('./feed.js').Frame) => boolean} [concerns] whether a frame may have changed it
+   * @param {{ apart?: number, isLate?: boolean }} [how] `isLate`: it may be older than the position that the page says
    */
-  constructor(load, concerns) {
+  constructor(load, concerns, { apart = APART, isLate = false } = {}) {
     this.load = load;
     this.concerns = concerns;
+    this.apart = apart;
+    this.isLate = isLate;
     this.data = signal(/** @type {T | null} */ (null));
     this.error = signal(/** @type {Refused | null} */ (null));
     this.asOf = 0;
@@ -77,7 +80,7 @@ export class Resource {
 
   /** @param {boolean} unsettledNow */
   settle(unsettledNow) {
-    if (unsettledNow === this.isUnsettled) return;
+    if (unsettledNow === this.isUnsettled || this.isLate) return;
     this.isUnsettled = unsettledNow;
     unsettled.value += unsettledNow ? 1 : -1;
   }
@@ -87,7 +90,7 @@ export class Resource {
     this.wanted = Math.max(this.wanted, at);
     this.settle(true);
     if (this.request || this.timer) return;
-    const pause = Math.max(0, this.begun + APART - performance.now());
+    const pause = Math.max(0, this.begun + this.apart - performance.now());
     this.timer = setTimeout(() => {
       this.timer = 0;
       this.reload();
@@ -135,10 +138,11 @@ export class Resource {
  * @param {unknown[]} key
  * @param {(asked: Asked) => Promise<T & { position?: number }>} load
  * @param {(frame: import('./feed.js').Frame) => boolean} [concerns]
+ * @param {{ apart?: number, isLate?: boolean }} [how]
  * @returns {Resource<T>}
  */
-export function useResource(key, load, concerns) {
-  const resource = useMemo(() => new Resource(load, concerns), key);
+export function useResource(key, load, concerns, how) {
+  const resource = useMemo(() => new Resource(load, concerns, how), key);
   useEffect(() => resource.start(), [resource]);
   return resource;
 }

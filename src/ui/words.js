@@ -34,6 +34,15 @@ export function spoken(seconds) {
   return m ? `${m} min ${s} s` : `${s} s`;
 }
 
+/**
+ * A time of the API, so that text is ordered as times are: the API leaves out the zeros at the end of a second.
+ * @param {string} iso
+ */
+export function instant(iso) {
+  const [second, fraction = ''] = iso.replace('Z', '').split('.');
+  return `${second}.${fraction.padEnd(9, '0')}`;
+}
+
 /** When something was, as short as it can be said at another moment. @param {string} iso @param {number} [now] */
 export function when(iso, now = Date.now()) {
   const at = new Date(iso);

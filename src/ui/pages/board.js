@@ -6,15 +6,18 @@ import { Direction, Empty, Icon, Loaded, Standing, When, now, today } from '../p
 import { Resource, useResource } from '../resource.js';
 import { Rows } from '../rows.js';
 import { html, signal, useComputed, useEffect, useMemo } from '../view.js';
-import { clock, count, midnight, party, share, spoken, timeZone } from '../words.js';
+import { clock, count, instant, midnight, party, share, spoken, timeZone } from '../words.js';
 
 /** @typedef {import('../feed.js').Entry} Entry */
 
 const HEIGHT = 64;
+/** Counting a day takes the database a while, and many people look at it: milliseconds. */
+const FIGURES_APART = 10_000;
 
 /** A call in progress as REST says it, in the words of the stream. @param {any} call @returns {Entry} */
 const entryOf = (call) => ({
   sid: call.external_id,
+  rootSid: call.metadata.parent_call_sid ?? call.external_id,
   conversationId: call.conversation_id,
   name: call.contact?.display_name ?? null,
   handle: call.contact?.handle ?? null,
@@ -74,9 +77,12 @@ class Board {
     this.meanwhile?.push(...frames);
     let changed = false;
     for (const { data } of frames) {
-      const entry = /** @type {Entry | null | undefined} */ (data.entry);
       // What was loaded is newer than this.
-      if (!entry || data.asOf < this.asOf) continue;
+      if (data.asOf < this.asOf) continue;
+      const entry = /** @type {Entry | null | undefined} */ (data.entry);
+      // A leg that stood for its call until the call itself was heard of, or a call that no list shows any more.
+      if (entry?.sid !== data.callSid) changed = this.calls.delete(data.callSid) || changed;
+      if (!entry) continue;
       const known = this.calls.get(entry.sid);
       if (known && entry.live) {
         known.value = entry;
@@ -84,6 +90,7 @@ class Board {
         this.calls.delete(entry.sid);
         changed = true;
       } else if (entry.live) {
+        this.replaceLegs(entry);
         this.calls.set(entry.sid, signalOf(entry));
         changed = true;
       }
@@ -91,10 +98,20 @@ class Board {
     if (changed) this.sort();
   }
 
+  /** Legs that were there before their call. @param {Entry} entry */
+  replaceLegs({ sid, rootSid }) {
+    if (sid !== rootSid) return;
+    for (const [other, call] of this.calls) {
+      if (call.peek().rootSid === sid) this.calls.delete(other);
+    }
+  }
+
   /** The newest first, in an order that does not change while a call goes on. */
   sort() {
     const calls = [...this.calls.values()].map((call) => call.peek());
-    calls.sort((a, b) => (a.startTime < b.startTime ? 1 : a.startTime > b.startTime ? -1 : a.sid < b.sid ? 1 : -1));
+    const place = (/** @type {Entry} */ { startTime, sid }) => instant(startTime) + sid;
+    const places = new Map(calls.map((call) => [call, place(call)]));
+    calls.sort((a, b) => ((places.get(a) ?? '') < (places.get(b) ?? '') ? 1 : -1));
     this.order.value = calls.map((call) => call.sid);
   }
 }
@@ -147,7 +164,7 @@ const isOver = ({ data }) => !!data.entry && !data.entry.live;
 function Today() {
   const figures = useResource([today.value], ({ signal, after }) => get(`/api/stats${query({
     by: 'day', tz: timeZone, from: midnight(), min_position: after || null,
-  })}`, signal), isOver);
+  })}`, signal), isOver, { apart: FIGURES_APART, isLate: true });
   return html`<section class="card" aria-labelledby="today"><h2 id="today">Today</h2>
     <${Loaded} of=${figures} what="today's figures">${(/** @type {any} */ { total }) => html`<dl class="figures">
       <div><dt>Calls</dt><dd>${count(total.calls)}</dd></div>

@@ -32,7 +32,9 @@ function List() {
   const filters = chosen();
   const listing = useListing([JSON.stringify(filters)], () => ({
     path: '/api/calls', parameters: { ...filters, limit: 40 }, items: 'calls',
-    id: (/** @type {any} */ call) => call.id, at: (/** @type {any} */ call) => call.created_at, concerns: ({ data }) => !!data.entry,
+    id: (/** @type {any} */ call) => call.id, at: (/** @type {any} */ call) => call.created_at, apart: 1_000,
+    // A filter may let a call in that changes; without one only a new call moves the others.
+    concerns: ({ data: { entry } }, calls) => !!entry && (Object.values(filters).some(Boolean) || !calls.some((call) => call.external_id === entry.sid)),
     patch: (call, { data: { entry } }) => (entry?.sid !== call.external_id ? call
       : { ...call, call_status: entry.status, live: entry.live, missed: entry.missed, duration: entry.duration }),
   }));

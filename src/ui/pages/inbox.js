@@ -6,7 +6,7 @@ import { Empty, Icon, Loaded, Standing, When, today } from '../parts.js';
 import { parts, place, withQuery } from '../route.js';
 import { Rows } from '../rows.js';
 import { html } from '../view.js';
-import { count, party } from '../words.js';
+import { count, instant, party } from '../words.js';
 import { Thread } from './thread.js';
 
 const HEIGHT = 76;
@@ -57,7 +57,7 @@ function Row({ thread, isOpen }) {
   </a>`;
 }
 
-/** What the stream says of a thread that is further down than the first page. @param {any} thread @param {import('../feed.js').Frame} frame */
+/** What the stream says of a thread. @param {any} thread @param {import('../feed.js').Frame} frame */
 function patched(thread, { name, data }) {
   if (name === 'contact.updated' && data.handle === thread.external_id && data.name !== undefined) {
     return { ...thread, contact: { ...thread.contact, display_name: data.name ?? thread.contact?.phone_number } };
@@ -68,7 +68,25 @@ function patched(thread, { name, data }) {
   const archived = about.archived ?? thread.archived;
   const shown = view();
   if (shown === 'unread' ? unread === 0 : archived !== (shown === 'archived')) return null;
-  return unread === thread.unread_count && archived === thread.archived ? thread : { ...thread, unread_count: unread, archived };
+  const last = thread.last_message;
+  const isLast = !!data.entry && last?.external_id === data.entry.sid;
+  if (!isLast && unread === thread.unread_count && archived === thread.archived) return thread;
+  const call = isLast ? { ...last, call_status: data.entry.status, live: data.entry.live, missed: data.entry.missed } : last;
+  return { ...thread, unread_count: unread, archived, last_message: call };
+}
+
+/**
+ * Whether the list has to be read again: a thread moves to its top, or comes into it.
+ * @param {import('../feed.js').Frame} frame @param {any[]} threads
+ */
+function moves({ name, data }, threads) {
+  if (Object.values(chosen()).some(Boolean)) return true;
+  if (name === 'contact.updated') return false;
+  const about = data.entry ?? data;
+  const thread = threads.find(({ id }) => id === about.conversationId);
+  if (thread) return !!data.entry && instant(data.entry.startTime) > instant(thread.last_message_at);
+  const shown = view();
+  return shown === 'unread' ? about.unreadCount > 0 : about.archived === (shown === 'archived');
 }
 
 function List() {
@@ -78,7 +96,7 @@ function List() {
   const listing = useListing([JSON.stringify(parameters)], () => ({
     path: '/api/conversations', parameters, items: 'conversations',
     id: (/** @type {any} */ thread) => thread.id, at: (/** @type {any} */ thread) => thread.last_message_at,
-    concerns: () => true, patch: patched,
+    concerns: moves, patch: patched, apart: 1_000,
   }));
   useFound(listing, ['thread', 'threads']);
   // Times are said by the day that it is.
