@@ -137,7 +137,7 @@ pub fn router(state: AppState) -> Router {
 }
 
 /// For browsers. The page asks the API for all that it shows, so anybody may have it.
-fn page() -> Router<AppState> {
+fn page<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/", get(ui::document))
         .route("/inbox", get(ui::document))
@@ -171,7 +171,8 @@ pub fn without_book(door: DoorState) -> Router {
         .routes(routes!(health::without_book))
         .routes(routes!(health::live))
         .routes(routes!(health::not_ready));
-    let routes = Router::from(routes).merge(webhooks(door.clone()));
+    // Whoever has the page open is told by it that callbook is not ready, and sees it begin.
+    let routes = Router::from(routes).merge(page()).merge(webhooks(door.clone()));
     let measured = door.metrics.clone();
     everywhere(routes.fallback(problem::not_open), measured).with_state(door)
 }

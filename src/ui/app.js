@@ -147,13 +147,23 @@ function App() {
     <${KeyHelp} />`;
 }
 
+let isFollowing = false;
+let again = 0;
+
+/** Finds out who looks, and tries again by itself until callbook says so. */
 async function begin() {
   try {
     await whoAmI();
     trouble.value = null;
+    if (isFollowing) return;
+    isFollowing = true;
+    follow();
+    showPosition();
   } catch (error) {
     trouble.value = error instanceof Refused ? error
       : new Refused(0, { detail: 'callbook cannot be reached. Is it running, and is this machine online?' });
+    clearTimeout(again);
+    again = setTimeout(begin, 3_000);
   }
 }
 
@@ -162,6 +172,4 @@ if (root) {
   root.replaceChildren();
   render(html`<${App} />`, root);
 }
-await begin();
-follow();
-showPosition();
+begin();

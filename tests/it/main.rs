@@ -27,6 +27,7 @@ mod log;
 mod metrics;
 mod operations;
 mod order;
+mod page;
 mod people;
 mod quarantine;
 mod rebuild;

@@ -77,6 +77,7 @@ class Board {
     this.meanwhile?.push(...frames);
     let changed = false;
     for (const { data } of frames) {
+      if (data.changed === 'name') this.rename(data.handle, data.name);
       // What was loaded is newer than this.
       if (data.asOf < this.asOf) continue;
       const entry = /** @type {Entry | null | undefined} */ (data.entry);
@@ -96,6 +97,14 @@ class Board {
       }
     }
     if (changed) this.sort();
+  }
+
+  /** @param {string} handle @param {string | null} name */
+  rename(handle, name) {
+    for (const call of this.calls.values()) {
+      const entry = call.peek();
+      if (entry.handle === handle) call.value = { ...entry, name };
+    }
   }
 
   /** Legs that were there before their call. @param {Entry} entry */
