@@ -103,7 +103,7 @@ async fn everybody_can_read_the_pages_of_dispatchers() {
             ("board", "/", "In progress 3"),
             ("threads", "/inbox", "Threads"),
             ("thread", &format!("/inbox/{thread}?call={call}"), name),
-            ("thread-then", &format!("/inbox/{thread}?as_of={}", head / 2), name),
+            ("thread-then", &format!("/inbox/{thread}?as_of={}", head / 2), "+1 ("),
             ("calls", "/calls?missed=true", "Calls"),
             ("call", &format!("/calls/{call}"), name),
             ("call-events", &format!("/calls/{call}?tab=events"), name),

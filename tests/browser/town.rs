@@ -28,7 +28,7 @@ pub struct Town {
     pub callbook: Callbook,
     /// Up to where in the log everything has happened.
     pub head: i64,
-    /// One with a name and many calls.
+    /// One with a name, many calls, and a recording among the last of them.
     pub thread: String,
     /// Of whom it is with.
     pub name: &'static str,
@@ -64,10 +64,7 @@ impl Town {
         threads.retain(|thread| thread["contact"]["phone_number"].is_string());
         threads.sort_by_key(|thread| std::cmp::Reverse(thread["total_calls"].as_i64()));
         for (thread, (name, tags)) in threads.iter().zip(NAMES) {
-            let mut known = json!({ "name": name, "tags": tags });
-            if name == NAMES[0].0 {
-                known["notes"] = NOTES.into();
-            }
+            let known = json!({ "name": name, "tags": tags, "notes": NOTES });
             let contact = thread["contact"]["id"].as_str().unwrap();
             let path = format!("{}/api/contacts/{contact}", callbook.url);
             assert_eq!(http().patch(path).json(&known).send().await.unwrap().status(), 200);
@@ -87,15 +84,19 @@ impl Town {
             }
         }
         let head = callbook.settled().await;
+        let mut shown: Option<(usize, String, &str, String)> = None;
         for (thread, (name, _)) in threads.iter().zip(NAMES) {
             let thread = thread["id"].as_str().unwrap().to_owned();
             let calls = callbook.get(&format!("/api/conversations/{thread}/messages")).await;
-            let mut calls = calls["messages"].as_array().unwrap().iter();
-            if let Some(call) = calls.find(|call| call["call"]["recording_url"].is_string()) {
-                let call = call["external_id"].as_str().unwrap().to_owned();
-                return Self { callbook, head, thread, name, call, _asked: asked };
+            let calls = calls["messages"].as_array().unwrap();
+            let Some(at) = calls.iter().position(|call| call["call"]["recording_url"].is_string()) else {
+                continue;
+            };
+            if shown.as_ref().is_none_or(|(so_far, ..)| at < *so_far) {
+                shown = Some((at, thread, name, calls[at]["external_id"].as_str().unwrap().to_owned()));
             }
         }
-        panic!("none of those who call most has a recording");
+        let (_, thread, name, call) = shown.expect("one of those who call most has a recording");
+        Self { callbook, head, thread, name, call, _asked: asked }
     }
 }
