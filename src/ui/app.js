@@ -131,9 +131,15 @@ function App() {
   useEffect(() => {
     document.title = `${signedOut ? 'Sign in' : title} · callbook`;
   }, [title, signedOut]);
-  // Whoever goes to another page is put at its beginning; nothing else ever moves the focus.
+  // Whoever goes to another page is put at its beginning, and so is whoever loses the place where they were; nothing
+  // else ever moves the focus.
+  const section = useRef(name);
   useEffect(() => {
-    if (visits.value > 0) main.current?.focus({ preventScroll: true });
+    const isSame = section.current === name;
+    section.current = name;
+    const { activeElement: at } = document;
+    if (visits.value === 0 || (isSame && at !== document.body && at?.checkVisibility())) return;
+    main.current?.focus({ preventScroll: true });
   }, [visits.value]);
   return html`
     <${Header} />

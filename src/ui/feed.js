@@ -36,6 +36,9 @@ export const health = signal(/** @type {{ head: number, stopped: string | null, 
 /** What was loaded as of before this position is to be loaded again: nobody told this page of what came in between. */
 export const floor = signal(0);
 
+/** Whether a frame tells of a call that has ended. @param {Frame} frame */
+export const isOver = ({ data }) => !!data.entry && !data.entry.live;
+
 /** @type {Set<(frames: Frame[]) => void>} */
 const listeners = new Set();
 /** @type {Frame[]} */

@@ -51,6 +51,7 @@ export class Resource {
     this.begun = 0;
     this.timer = 0;
     this.isUnsettled = false;
+    this.isStopped = false;
     /** @type {AbortController | null} */
     this.request = null;
     /** @type {(() => void)[]} */
@@ -58,6 +59,7 @@ export class Resource {
   }
 
   start() {
+    this.isStopped = false;
     this.reload();
     if (this.concerns) {
       this.ends.push(listen((frames) => {
@@ -72,6 +74,7 @@ export class Resource {
   }
 
   stop() {
+    this.isStopped = true;
     this.ends.forEach((end) => end());
     this.request?.abort();
     clearTimeout(this.timer);
@@ -87,6 +90,7 @@ export class Resource {
 
   /** @param {number} at something has changed at this position */
   outdated(at) {
+    if (this.isStopped) return;
     this.wanted = Math.max(this.wanted, at);
     this.settle(true);
     if (this.request || this.timer) return;

@@ -45,8 +45,10 @@ export function Rows({ items, height, id, row, label, onEnd, total }) {
 
   /** @param {(index: number) => number} to */
   const move = (to) => {
-    const active = document.activeElement?.closest('[data-row]');
-    const index = Number(list.current?.contains(active ?? null) ? active?.getAttribute('data-row') : -1);
+    const active = document.activeElement?.closest('[data-row]') ?? null;
+    // From where somebody is, else from what is open.
+    const from = list.current?.contains(active) ? active : list.current?.querySelector('[aria-current]')?.closest('[data-row]');
+    const index = Number(from?.getAttribute('data-row') ?? -1);
     const next = Math.min(items.length - 1, Math.max(0, to(index)));
     if (next < 0) return;
     reach.current = next;

@@ -1,7 +1,7 @@
 // The live board: what is going on now, what today has been, and who was missed.
 
 import { get, query } from '../api.js';
-import { listen, state } from '../feed.js';
+import { isOver, listen, state } from '../feed.js';
 import { Direction, Empty, Icon, Loaded, Standing, When, now, today } from '../parts.js';
 import { Resource, useResource } from '../resource.js';
 import { Rows } from '../rows.js';
@@ -166,9 +166,6 @@ function InProgress({ board }) {
       return call && html`<${Row} call=${call} />`;
     }} />`;
 }
-
-/** Whether a frame tells of a call that has ended. @param {import('../feed.js').Frame} frame */
-const isOver = ({ data }) => !!data.entry && !data.entry.live;
 
 function Today() {
   const figures = useResource([today.value], ({ signal, after }) => get(`/api/stats${query({

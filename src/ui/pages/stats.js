@@ -1,13 +1,13 @@
 // What calls came to: in figures, over time, by the hours of the week, by line and by direction.
 
 import { get, query } from '../api.js';
+import { isOver } from '../feed.js';
 import { useKeys } from '../keys.js';
 import { Empty, Loaded, today } from '../parts.js';
 import { useResource } from '../resource.js';
 import { place, setQuery, withQuery } from '../route.js';
-import { html, useId, useMemo, useState } from '../view.js';
+import { html, useId, useState } from '../view.js';
 import { count, party, share, spoken, timeZone, towards } from '../words.js';
-import { calm } from './stats/calm.js';
 import { Chart } from './stats/chart.js';
 import { Heat } from './stats/heat.js';
 import { RANGES, nameOf, spanOf } from './stats/span.js';
@@ -19,16 +19,13 @@ const APART = 5_000;
 
 const DIRECTIONS = ['inbound', 'outbound', 'external'];
 
-/** Whether a frame tells of a call that has ended. @param {import('../feed.js').Frame} frame */
-const isOver = ({ data }) => !!data.entry && !data.entry.live;
-
 /** Counts by something, anew when calls end. @param {string} by @param {ReturnType<typeof spanOf>} span */
 function useStats(by, span) {
   const { query: given } = place.value;
   const asked = { by, tz: timeZone, from: span.from, to: span.to, direction: given.get('direction'), number: given.get('number') };
   const key = query(asked);
-  const load = useMemo(() => calm(({ signal, after }) => get(`/api/stats${query({ ...asked, min_position: after || null })}`, signal), APART), [key]);
-  return useResource([key], /** @type {any} */ (load), isOver);
+  const load = (/** @type {import('../resource.js').Asked} */ { signal, after }) => get(`/api/stats${query({ ...asked, min_position: after || null })}`, signal);
+  return useResource([key], load, isOver, { apart: APART, isLate: true });
 }
 
 const range = (/** @type {string} */ name) => setQuery({ range: name, from: null, to: null, by: null });

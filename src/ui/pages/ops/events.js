@@ -5,7 +5,6 @@ import { Empty, Icon, Loaded } from '../../parts.js';
 import { place, setQuery, withQuery } from '../../route.js';
 import { html, useEffect, useRef } from '../../view.js';
 import { count } from '../../words.js';
-import { calm } from '../stats/calm.js';
 import { usePages } from './paged.js';
 import { Do, Facts, Field, Filters, Foldout, Folds, Json, Moment, Tag } from './shared.js';
 
@@ -96,7 +95,7 @@ export function Events() {
   const led = useRef(position);
   const { resource, more, isReading } = usePages([query({ ...search.filter, order: search.order })], async (at, { signal }) => (
     at === null ? readFirst(search, led.current, signal) : readFrom(search, Number(at), signal)
-  ), (/** @type {any} */ event) => event.position, (load) => calm(load, APART), () => isFollowing.current, () => isHeld.current);
+  ), (/** @type {any} */ event) => event.position, { concerns: () => isFollowing.current, isHeld: () => isHeld.current, apart: APART });
   const isInside = !!resource.data.value?.isInside;
   const isAtNewest = search.order === 'desc' && !isInside && !search.filter.to;
   const follows = isAtNewest && !isOff && position === null;

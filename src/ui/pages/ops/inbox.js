@@ -112,7 +112,7 @@ export function Inbox() {
   const { resource, more, isReading } = usePages([query(filter)], async (cursor, { signal }) => {
     const page = await get(`/api/inbox${query({ ...filter, cursor, limit: 50 })}`, signal);
     return { items: page.items, next: page.next_cursor };
-  }, (/** @type {any} */ item) => item.id, undefined, undefined, () => isHeld.current);
+  }, (/** @type {any} */ item) => item.id, { isHeld: () => isHeld.current });
   // What somebody reads is not moved away.
   useEffect(() => {
     isHeld.current = !!open;

@@ -32,11 +32,10 @@ export function merge(page, known, id) {
  * @param {unknown[]} key
  * @param {(at: Page<T>['next'], asked: { signal?: AbortSignal, after: number }) => Promise<Page<T>>} read `at` is null for the first page
  * @param {(item: T) => unknown} id
- * @param {(load: any) => any} [paced] how often it may be read because of `concerns`
- * @param {() => boolean} [concerns]
- * @param {() => boolean} [isHeld] whether the list stands still, since somebody reads it
+ * @param {{ concerns?: () => boolean, apart?: number, isHeld?: () => boolean }} [how]
+ *   `isHeld`: whether the list stands still, since somebody reads it; `apart` as of a resource
  */
-export function usePages(key, read, id, paced = (load) => load, concerns, isHeld = () => false) {
+export function usePages(key, read, id, { concerns, apart, isHeld = () => false } = {}) {
   const held = useRef(/** @type {import('../../resource.js').Resource<Page<T>> | null} */ (null));
   const [isReading, setReading] = useState(false);
   const load = async (/** @type {import('../../resource.js').Asked} */ asked) => {
@@ -45,7 +44,7 @@ export function usePages(key, read, id, paced = (load) => load, concerns, isHeld
     return known && isHeld() ? known : merge(page, known, id);
   };
   /** @type {import('../../resource.js').Resource<Page<T>>} */
-  const resource = useResource(key, paced(load), concerns);
+  const resource = useResource(key, load, concerns, { apart });
   held.current = resource;
   const more = async () => {
     const from = resource.data.peek()?.next ?? null;
