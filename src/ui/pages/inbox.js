@@ -115,7 +115,7 @@ export function InboxPage() {
   const id = parts.value[1];
   return html`<div class="inbox ${id ? 'inbox-thread' : ''}">
     <section class="card threads" aria-labelledby="threads">
-      <h1 id="threads" class=${id ? 'spoken' : ''}>Threads</h1>
+      <${id ? 'h2' : 'h1'} id="threads" class=${id ? 'spoken' : ''}>Threads<//>
       <${Views} />
       <${Filters} />
       <${List} />

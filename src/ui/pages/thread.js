@@ -38,7 +38,7 @@ async function save(card, fields) {
 /** What was written down then, with the calls of then. @param {{ contact: any, thread: any }} props */
 function PastCard({ contact, thread }) {
   const { name, number } = nameOf({ ...thread, contact });
-  return html`<h2 class="thread-name">${name}</h2><p class="quiet">${number}</p>
+  return html`<h1 class="thread-name">${name}</h1><p class="quiet">${number}</p>
     <div class="thread-facts">
       ${contact?.tags.length > 0 && html`<span class="tags">${contact.tags.map((/** @type {string} */ tag) => html`<span class="tag">${tag}</span>`)}</span>`}
       ${contact?.notes && html`<span class="notes">${contact.notes}</span>`}
@@ -51,8 +51,8 @@ function Card({ contactId, thread }) {
     ({ name, data }) => name === 'contact.updated' && data.handle === thread.external_id);
   const locked = !may('dispatcher');
   return html`<${Loaded} of=${card} what="what is known of them">${(/** @type {any} */ { name, notes, tags, phone_number, handle }) => html`
-    <h2 class="thread-name"><${Editable} label="Name" value=${name} longest=${200} disabled=${locked}
-      shown=${html`<span>${name ?? phone_number ?? party(handle)}</span>`} save=${(/** @type {string} */ text) => save(card, { name: text || null })} /></h2>
+    <h1 class="thread-name"><${Editable} label="Name" value=${name} longest=${200} disabled=${locked}
+      shown=${html`<span>${name ?? phone_number ?? party(handle)}</span>`} save=${(/** @type {string} */ text) => save(card, { name: text || null })} /></h1>
     <p class="quiet">${phone_number ?? party(handle)}</p>
     <div class="thread-facts">
       <${Editable} label="Tags" value=${tags.join(', ')} longest=${2_000} disabled=${locked} hint="Separated by commas. Enter saves, Escape leaves them as they were"
@@ -172,7 +172,7 @@ function Calls({ listing, asOf }) {
     return html`<p class="quiet">${count(listing.total.value)} ${listing.total.value === 1 ? 'call' : 'calls'}</p>
       <ol class="entries" aria-label="Calls of this thread">${calls.map((/** @type {any} */ call) => {
         const its = dayOf(call.created_at);
-        const heading = its !== day && html`<li class="day" key=${`day ${its}`}><h3>${its}</h3></li>`;
+        const heading = its !== day && html`<li class="day" key=${`day ${its}`}><h2>${its}</h2></li>`;
         day = its;
         return html`${heading}<${Entry} key=${call.id} call=${call} isNamed=${call.external_id === named} isPast=${asOf !== null} />`;
       })}</ol>
@@ -217,7 +217,7 @@ export function Thread({ id }) {
       <header class="thread-head">
         <div>${conversation.contact && asOf !== null ? html`<${PastCard} contact=${calls.items.value[0]?.contact} thread=${conversation} />`
           : conversation.contact ? html`<${Card} contactId=${conversation.contact.id} thread=${conversation} />`
-          : html`<h2 class="thread-name">${nameOf(conversation).name}</h2><p class="quiet">Callers who withhold their number cannot be told apart, so they share one thread.</p>`}</div>
+          : html`<h1 class="thread-name">${nameOf(conversation).name}</h1><p class="quiet">Callers who withhold their number cannot be told apart, so they share one thread.</p>`}</div>
         <div class="thread-tools">
           ${asOf === null && may('dispatcher') && html`<${Actions} thread=${conversation} of=${thread} />`}
           <button type="button" aria-expanded=${isLooking ? 'true' : 'false'} onClick=${look}><${Icon} name="past" />Look back</button>
