@@ -4,11 +4,7 @@
 //! as a screen reader finds them, by role and name. Nothing waits for time: `<body data-position>` says up to where
 //! in the log the page has come, and everything else is waited for until it is there.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that fails panics, and says what it measured"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
 
 #[path = "../it"]
 #[expect(dead_code, unused_imports, reason = "what the other tests need besides")]
