@@ -137,8 +137,7 @@ export const Who = ({ call }) => {
 
 /** @param {{ call: Entry }} props */
 function Running({ call }) {
-  const since = call.answeredAt ?? call.startTime;
-  const seconds = (now.value - Date.parse(since)) / 1_000;
+  const seconds = (now.value - Date.parse(call.startTime)) / 1_000;
   return html`<span class="running" role="timer" aria-live="off">${clock(seconds)}</span>`;
 }
 

@@ -111,6 +111,8 @@ export function Entry({ call, isNamed, isPast }) {
   const { direction, missed, live, call_status: status, line, metadata } = call;
   const { start_time, answered_at, end_time, recording_url, price, price_unit, sid } = call.call;
   const talk = metadata.talk_time;
+  // Whoever was dialled on answered in a leg of their own.
+  const answered = answered_at ?? (talk ? call.legs.map((/** @type {any} */ leg) => leg.call.answered_at).find(Boolean) : null);
   const wait = metadata.wait_time;
   const title = `${missed ? 'Missed call' : direction === 'inbound' ? 'Incoming call' : direction === 'outbound' ? 'Outgoing call' : 'Call'}`;
   return html`<li class="entry ${missed ? 'entry-missed' : ''} ${isNamed ? 'entry-named' : ''}" ref=${entry}>
@@ -126,7 +128,7 @@ export function Entry({ call, isNamed, isPast }) {
       ${isOpen && html`<div class="entry-details">
         <dl class="facts">
           <div><dt>Began</dt><dd>${exactly(start_time)}</dd></div>
-          <div><dt>Answered</dt><dd>${exactly(answered_at)}</dd></div>
+          <div><dt>Answered</dt><dd>${exactly(answered)}</dd></div>
           <div><dt>Ended</dt><dd>${exactly(end_time)}</dd></div>
           ${line && html`<div><dt>Line</dt><dd>${party(line)}</dd></div>`}
           ${wait !== null && wait !== undefined && html`<div><dt>Waited</dt><dd>${spoken(wait)}</dd></div>`}
