@@ -141,7 +141,8 @@ if ('onconnect' in self) {
     // A tab says goodbye where it can; one that could not costs a message that nobody reads.
     tab.onmessage = ({ data }) => {
       if (data === 'bye') tabs.delete(tab);
-      if (data === 'open' && feed.state !== 'live') feed.open();
+      // The first tab opens it, and another one only what is not being opened.
+      if (data === 'open' && (feed.attempt === 0 || feed.state === 'cut' || feed.state === 'refused')) feed.open();
       if (data === 'end') feed.end();
     };
     tab.postMessage(feed.greeting());

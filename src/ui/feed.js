@@ -92,7 +92,7 @@ function hear(message) {
         }
       });
       // Somebody signed in or out in another tab.
-      if ((message.state === 'live') !== !!session.peek()?.caller && message.state !== 'cut') whoAmI().catch(() => {});
+      if (message.state === (session.peek()?.caller ? 'refused' : 'live')) whoAmI().catch(() => {});
       return;
   }
 }

@@ -134,14 +134,17 @@ async fn notes_and_tags_are_edited_in_place() {
     missed(&callbook, 1, CUSTOMER).await;
     let browser = Browser::open(&callbook.url, &address(&callbook, CUSTOMER).await).await;
     browser.click(Named("button", "Edit tags")).await;
+    browser.focus_is_on("textbox", "Tags").await;
     browser.press("VIP, Boston").await;
     browser.click(Named("button", "Save")).await;
     browser.is_gone(Named("textbox", "Tags")).await;
     browser.click(Named("button", "Edit notes")).await;
+    browser.focus_is_on("textbox", "Notes").await;
     browser.press("Calls at night.").await;
     browser.press(Key::Escape + "").await;
     browser.says("No notes").await;
     browser.click(Named("button", "Edit notes")).await;
+    browser.focus_is_on("textbox", "Notes").await;
     browser.press("Ask twice.").await;
     browser.click(Named("button", "Save")).await;
     browser.says("Ask twice.").await;

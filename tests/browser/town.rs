@@ -13,7 +13,7 @@ use crate::support::twilio_api::{TwilioApi, every_job};
 const NAMES: [(&str, &[&str]); 5] = [
     ("Maria Santos", &["regular"]),
     ("Harbor Street Bakery", &["commercial", "Boston"]),
-    ("Tom Whitfield", &[]),
+    ("Tom Whitfield", &["annual service"]),
     ("Priya Raman", &["warranty"]),
     ("Lakeview Apartments", &["commercial"]),
 ];
