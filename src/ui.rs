@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use axum::extract::Path;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use axum::http::{HeaderValue, Uri};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
-use crate::http::problem::ApiError;
+use crate::http::problem::{ApiError, not_found};
 
 #[derive(RustEmbed)]
 #[folder = "src/ui"]
@@ -69,6 +69,17 @@ pub async fn document(uri: Uri) -> Result<Response, ApiError> {
         (CONTENT_SECURITY_POLICY, policy),
     ];
     Ok((headers, document).into_response())
+}
+
+/// What is at no address: the page says so to whoever looks for one, and a problem to all others.
+pub async fn nowhere(headers: HeaderMap, uri: Uri) -> Result<Response, ApiError> {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if !accept.contains("text/html") {
+        return Err(not_found(uri).await);
+    }
+    let mut page = document(uri).await?;
+    *page.status_mut() = StatusCode::NOT_FOUND;
+    Ok(page)
 }
 
 /// A file of the page, of this version only: half of one version with half of another is no page.

@@ -133,7 +133,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/docs/{*file}", get(openapi::viewer_file));
     let routes = limited(routes.merge(page()), limits).merge(webhooks(state.door.clone()));
     let measured = state.door.metrics.clone();
-    everywhere(routes.fallback(problem::not_found), measured).with_state(state)
+    everywhere(routes.fallback(ui::nowhere), measured).with_state(state)
 }
 
 /// For browsers. The page asks the API for all that it shows, so anybody may have it.

@@ -28,7 +28,8 @@ export function announce(text, how = {}) {
 
 /** Tells whoever listens to the page and does not see it. @param {string} text */
 export function say(text) {
-  spoken.value = text;
+  // The same again is news, too.
+  spoken.value = text === spoken.peek() ? `${text}\u00a0` : text;
 }
 
 /** @param {unknown} error */

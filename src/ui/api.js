@@ -21,6 +21,17 @@ export function may(role) {
   return !!caller && ROLES.indexOf(caller.role) >= ROLES.indexOf(role);
 }
 
+/** By how much the clock of this machine is behind callbook's, in milliseconds; what is less is the way between them. */
+export const skew = signal(0);
+const NOTICED = 3_000;
+
+/** @param {Response} response */
+function compareClocks(response) {
+  const theirs = Date.parse(response.headers.get('date') ?? '');
+  const ahead = theirs - Date.now();
+  if (Number.isFinite(ahead)) skew.value = Math.abs(ahead) < NOTICED ? 0 : ahead;
+}
+
 /** What the API refused or could not do, in its own words (RFC 9457). */
 export class Refused extends Error {
   /**
@@ -54,6 +65,7 @@ export async function ask(path, { json, ...how } = {}) {
     if (how.signal?.aborted) throw error;
     throw new Refused(0, { detail: 'callbook cannot be reached. It is asked again when the connection is back.' });
   }
+  compareClocks(response);
   if (!response.ok) {
     const problem = await response.json().catch(() => null);
     // The session is over, or never was: the page asks who this is, and then for a token.

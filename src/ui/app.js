@@ -2,7 +2,7 @@
 
 import { Announcements, complain, say } from './announce.js';
 import { Refused, may, session, whoAmI } from './api.js';
-import { follow, health, position, state } from './feed.js';
+import { follow, health, position, silent, state } from './feed.js';
 import { KeyHelp, isHelpOpen } from './keys.js';
 import { Failure, Icon, Loading } from './parts.js';
 import { showPosition } from './resource.js';
@@ -65,6 +65,7 @@ function Status() {
   const behind = Math.max(0, (health.value?.head ?? 0) - position.value);
   switch (state.value) {
     case 'live': {
+      if (silent.value > 1) return html`<p class="status status-cut"><${Icon} name="cut" />no answer · position ${count(position.value)}</p>`;
       const stopped = health.value?.stopped;
       return html`<p class="status status-${stopped ? 'cut' : 'live'}"><${Icon} name=${stopped ? 'failed' : 'live'} />
         ${stopped ? 'standing still' : 'live'} · position ${count(position.value)} · ${count(behind)} behind</p>`;
@@ -112,7 +113,9 @@ function Warning() {
 function Page() {
   const name = parts.value[0] ?? '';
   if (name === '') return html`<${BoardPage} />`;
-  if (name === 'sign-in') return html`<${SignInPage} />`;
+  if (name === 'sign-in' && session.value?.sign_in_required) return html`<${SignInPage} />`;
+  if (name === 'sign-in') return html`<div class="state state-empty"><h1 tabindex="-1">Nobody has to sign in</h1>
+    <p>Calls are simulated, and only this machine can ask. <a href="/">To the live board</a></p></div>`;
   return Object.hasOwn(PAGES, name) ? html`<${Later} name=${name} />` : html`<${NotFound} />`;
 }
 

@@ -10,6 +10,8 @@
 const FRAMES = ['call.created', 'call.updated', 'contact.updated', 'conversation.updated'];
 /** The server says something every 30 seconds. A connection that is silent for longer than this is none. */
 const SILENCE = 75_000;
+/** How long callbook may take to say who is signed in. */
+const PATIENCE = 8_000;
 const [SOONEST, LATEST] = [500, 8_000];
 
 export class Feed {
@@ -41,7 +43,7 @@ export class Feed {
     this.source?.close();
     this.source = null;
     const attempt = (this.attempt += 1);
-    const answer = await fetch('/api/session').catch(() => null);
+    const answer = await fetch('/api/session', { signal: AbortSignal.timeout(PATIENCE) }).catch(() => null);
     if (attempt !== this.attempt) return;
     if (!answer?.ok) return this.cut();
     const { caller } = await answer.json();

@@ -33,11 +33,16 @@ export const state = signal(/** @type {'connecting' | 'live' | 'cut' | 'refused'
 export const position = signal(0);
 /** The end of the log when it was last asked for, and what `/health` says is wrong. */
 export const health = signal(/** @type {{ head: number, stopped: string | null, why: string[] } | null} */ (null));
+/** How often in a row callbook has not said how it is. */
+export const silent = signal(0);
 /** What was loaded as of before this position is to be loaded again: nobody told this page of what came in between. */
 export const floor = signal(0);
 
 /** Whether a frame tells of a call that has ended. @param {Frame} frame */
 export const isOver = ({ data }) => !!data.entry && !data.entry.live;
+
+/** How long callbook may take to say how it is, in milliseconds. */
+const PATIENCE = 4_000;
 
 /** @type {Set<(frames: Frame[]) => void>} */
 const listeners = new Set();
@@ -58,6 +63,7 @@ export function listen(listener) {
 
 function apply() {
   scheduled = false;
+  if (waiting.length === 0) return;
   const frames = waiting;
   waiting = [];
   batch(() => {
@@ -97,6 +103,9 @@ function hear(message) {
   }
 }
 
+// A frame of the screen that was waited for does not come any more.
+document.addEventListener('visibilitychange', () => document.hidden && apply());
+
 /** @type {(command: 'open' | 'end' | 'bye') => void} */
 let say;
 if ('SharedWorker' in window) {
@@ -116,9 +125,13 @@ export function follow() {
   effect(() => say(session.value?.caller ? 'open' : 'end'));
   /** @type {string[]} */
   let before = [];
+  let isAsking = false;
   const look = async () => {
-    if (document.hidden) return;
-    const said = await get('/health').catch(() => null);
+    if (document.hidden || isAsking) return;
+    isAsking = true;
+    const said = await get('/health', AbortSignal.timeout(PATIENCE)).catch(() => null);
+    isAsking = false;
+    silent.value = said ? 0 : silent.peek() + 1;
     if (!said?.projection) return;
     const { head, stopped } = said.projection;
     // What is over when it is asked for again was a busy moment, and nothing to warn of.

@@ -1,17 +1,28 @@
 // Which calls are looked for: kept in the address, under the names that the API has for them.
 
 import { Icon } from './parts.js';
-import { place, setQuery } from './route.js';
+import { go, place, setQuery } from './route.js';
 import { html, useEffect, useRef, useState } from './view.js';
 
 const NAMES = ['search', 'direction', 'status', 'missed', 'has_recording', 'number', 'from', 'to'];
 /** How long somebody pauses who has typed what they look for, in milliseconds. */
 const PAUSE = 250;
 
-/** What the address asks for. */
+/**
+ * A day of here as the moment at which it begins: the days of the API are UTC's.
+ * @param {string} date @param {number} later days
+ */
+function midnight(date, later) {
+  const at = new Date(`${date}T00:00`);
+  at.setDate(at.getDate() + later);
+  return Number.isNaN(at.getTime()) ? date : at.toISOString();
+}
+
+/** What the address asks for, as the API is asked for it. */
 export function chosen() {
   const { query } = place.value;
-  return Object.fromEntries(NAMES.map((name) => [name, query.get(name) ?? '']));
+  const given = Object.fromEntries(NAMES.map((name) => [name, query.get(name) ?? '']));
+  return { ...given, from: given.from && midnight(given.from, 0), to: given.to && midnight(given.to, 1) };
 }
 
 const STATUSES = [
@@ -36,7 +47,23 @@ function Given({ name, label, type }) {
     <input type=${type} value=${value} onChange=${(/** @type {Event} */ event) => setQuery({ [name]: /** @type {HTMLInputElement} */ (event.target).value.trim() })} /></label>`;
 }
 
+/** Whether somebody wants to search who is not where that can be done. */
+let isWanted = false;
+
+/** Goes to where one searches. */
+export function search() {
+  const box = document.querySelector('input[type=search]');
+  if (box instanceof HTMLInputElement) return box.focus();
+  isWanted = true;
+  go('/inbox');
+}
+
 function Search() {
+  const box = useRef(/** @type {HTMLInputElement | null} */ (null));
+  useEffect(() => {
+    if (isWanted) box.current?.focus();
+    isWanted = false;
+  }, []);
   const inUrl = place.value.query.get('search') ?? '';
   const [text, setText] = useState(inUrl);
   const timer = useRef(0);
@@ -59,7 +86,7 @@ function Search() {
     look(text.trim());
   }}>
     <${Icon} name="search" />
-    <input type="search" aria-label="Search by name or number" placeholder="Name or number" maxlength="100" value=${text}
+    <input type="search" ref=${box} aria-label="Search by name or number" placeholder="Name or number" maxlength="100" value=${text}
       onInput=${(/** @type {Event} */ event) => {
         const to = /** @type {HTMLInputElement} */ (event.target).value;
         setText(to);
@@ -83,7 +110,7 @@ export function Filters() {
         <${Given} name="number" label="Number" type="tel" />
         <${Given} name="from" label="From" type="date" />
         <${Given} name="to" label="To" type="date" />
-        ${given > 0 && html`<button type="button" onClick=${() => setQuery(Object.fromEntries(NAMES.map((name) => [name, null])))}>Clear all</button>`}
+        ${given > 0 && html`<button type="button" onClick=${() => setQuery(Object.fromEntries(NAMES.filter((name) => name !== 'search').map((name) => [name, null])))}>Clear filters</button>`}
       </div>
     </details>
   </div>`;

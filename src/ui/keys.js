@@ -1,6 +1,8 @@
 // Everything can be done by keyboard; `?` lists the keys.
 
 import { undo } from './announce.js';
+import { may } from './api.js';
+import { search } from './filters.js';
 import { go } from './route.js';
 import { html, signal, useEffect, useRef } from './view.js';
 
@@ -12,8 +14,8 @@ const everywhere = [
   { keys: 'g t', does: 'Go to threads', run: () => go('/inbox') },
   { keys: 'g c', does: 'Go to calls', run: () => go('/calls') },
   { keys: 'g s', does: 'Go to statistics', run: () => go('/stats') },
-  { keys: 'g o', does: 'Go to operations', run: () => go('/ops') },
-  { keys: '/', does: 'Search', run: focusSearch },
+  { keys: 'g o', does: 'Go to operations', run: () => may('engineer') && go('/ops') },
+  { keys: '/', does: 'Search', run: search },
   { keys: 'z', does: 'Undo what was just done', run: undo },
   { keys: '?', does: 'Show or hide this list', run: () => { isHelpOpen.value = !isHelpOpen.value; } },
 ];
@@ -21,13 +23,9 @@ const everywhere = [
 /** Keys of what is on the page now. */
 const here = signal(/** @type {Key[]} */ ([]));
 export const isHelpOpen = signal(false);
-let before = '';
-
-function focusSearch() {
-  const box = document.querySelector('input[type=search]');
-  if (box instanceof HTMLInputElement) box.focus();
-  else go('/inbox');
-}
+let before = { key: '', at: 0 };
+/** How long the first of two keys waits for the second, in milliseconds. */
+const PAIR = 1_500;
 
 /**
  * Keys for as long as a component is there.
@@ -48,7 +46,7 @@ export function useKeys(keys) {
 addEventListener('keydown', (event) => {
   if (event.defaultPrevented || event.metaKey || event.ctrlKey || event.altKey) return;
   const target = event.target;
-  const isTyping = target instanceof HTMLElement && target.matches('input, textarea, select, [contenteditable]');
+  const isTyping = target instanceof HTMLElement && target.matches('input:not([type=range]), textarea, select, [contenteditable]');
   if (isTyping) {
     if (event.key === 'Escape') target.blur();
     return;
@@ -57,10 +55,14 @@ addEventListener('keydown', (event) => {
     isHelpOpen.value = false;
     return;
   }
-  const pressed = before ? `${before} ${event.key}` : event.key;
+  // What is asked in a dialog is answered first.
+  if (event.repeat || (document.querySelector('dialog[open]') && event.key !== '?')) return;
+  const first = performance.now() - before.at < PAIR ? before.key : '';
+  const pressed = first ? `${first} ${event.key}` : event.key;
   const all = [...here.value, ...everywhere];
   const key = all.find((candidate) => candidate.keys === pressed) ?? all.find((candidate) => candidate.keys === event.key);
-  before = all.some((candidate) => candidate.keys.startsWith(`${event.key} `)) && !key ? event.key : '';
+  const isFirst = !key && all.some((candidate) => candidate.keys.startsWith(`${event.key} `));
+  before = { key: isFirst ? event.key : '', at: performance.now() };
   if (!key) return;
   event.preventDefault();
   key.run(event);

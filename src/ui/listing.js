@@ -19,6 +19,7 @@ import { count, instant } from './words.js';
  *   whether a frame may have changed the list in a way that `patch` does not know
  * @property {(item: T, frame: import('./feed.js').Frame) => T | null} [patch]
  *   an item as a frame says that it is; null where it is gone
+ * @property {boolean} [keep] whether whoever comes back finds what was read, and not only the first page
  * @property {number} [apart] least time between two loads because of what the stream tells, in milliseconds
  */
 
@@ -74,13 +75,24 @@ export class Listing {
     const { patch } = this.shape;
     if (!patch) return;
     let changed = false;
-    const items = this.items.peek().flatMap((item) => {
+    const known = this.items.peek();
+    const items = known.flatMap((item) => {
       let now = /** @type {T | null} */ (item);
       for (const frame of frames) now = now && patch(now, frame);
       changed ||= now !== item;
       return now ? [now] : [];
     });
-    if (changed) this.items.value = items;
+    if (!changed) return;
+    const { at, id } = this.shape;
+    // When something began is known better later on.
+    items.sort((a, b) => {
+      const [one, other] = [instant(at(a)), instant(at(b))];
+      return one === other ? Number(BigInt(id(b)) - BigInt(id(a))) : one < other ? 1 : -1;
+    });
+    batch(() => {
+      this.items.value = items;
+      this.total.value -= known.length - items.length;
+    });
   }
 
   /** Reads what follows. */
@@ -107,6 +119,9 @@ export class Listing {
   }
 }
 
+/** The last list of each path that is to be kept. @type {Map<string, { key: string, listing: Listing<any> }>} */
+const kept = new Map();
+
 /**
  * A list for as long as a component is there; another one under another key.
  * @template T
@@ -115,7 +130,14 @@ export class Listing {
  * @returns {Listing<T>}
  */
 export function useListing(key, shape) {
-  const listing = useMemo(() => new Listing(shape()), key);
+  const listing = useMemo(() => {
+    const wanted = shape();
+    const known = kept.get(wanted.path);
+    if (known && known.key === String(key)) return known.listing;
+    const fresh = new Listing(wanted);
+    if (wanted.keep) kept.set(wanted.path, { key: String(key), listing: fresh });
+    return fresh;
+  }, key);
   useEffect(() => listing.start(), [listing]);
   return listing;
 }

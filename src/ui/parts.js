@@ -1,6 +1,6 @@
 // Small things that all pages are made of.
 
-import { Refused } from './api.js';
+import { Refused, skew } from './api.js';
 import { computed, html, signal } from './view.js';
 import { exactly, standing, towards, when } from './words.js';
 
@@ -37,12 +37,11 @@ export function Direction({ direction }) {
 
 /** The time that all running times go by; it moves once a second while somebody looks. */
 export const now = signal(Date.now());
-setInterval(() => {
-  if (!document.hidden) now.value = Date.now();
-}, 1_000);
-document.addEventListener('visibilitychange', () => {
-  now.value = Date.now();
-});
+const tick = () => {
+  if (!document.hidden) now.value = Date.now() + skew.peek();
+};
+setInterval(tick, 1_000);
+document.addEventListener('visibilitychange', tick);
 /** For what changes with the day and not with the second. */
 export const today = computed(() => new Date(now.value).toDateString());
 

@@ -17,6 +17,9 @@ const colour = (name) => {
   return value;
 };
 
+/** What is heard: one at a time. @type {any} */
+let heard = null;
+
 /** @param {{ url: string, of: string }} props `of`: whose call it is, for whoever hears the page */
 export function Player({ url, of }) {
   const [wanted, setWanted] = useState(false);
@@ -29,6 +32,7 @@ export function Player({ url, of }) {
 /** @param {{ url: string, of: string }} props */
 function Wave({ url, of }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const button = useRef(/** @type {HTMLButtonElement | null} */ (null));
   const wave = useRef(/** @type {any} */ (null));
   const [duration, setDuration] = useState(0);
   const [at, setAt] = useState(0);
@@ -55,7 +59,11 @@ function Wave({ url, of }) {
         surfer.play().catch(() => {});
       });
       surfer.on('timeupdate', setAt);
-      surfer.on('play', () => setPlaying(true));
+      surfer.on('play', () => {
+        if (heard !== surfer) heard?.pause();
+        heard = surfer;
+        setPlaying(true);
+      });
       surfer.on('pause', () => setPlaying(false));
       surfer.on('finish', () => setPlaying(false));
       surfer.on('error', (problem) => !isGone && setError(new Error(`The recording cannot be played: ${problem.message}`)));
@@ -63,17 +71,20 @@ function Wave({ url, of }) {
     begin().catch((problem) => setError(problem));
     return () => {
       isGone = true;
+      if (heard === wave.current) heard = null;
       wave.current?.destroy();
       wave.current = null;
     };
   }, [url, attempt]);
+  // In the place of the button that was pressed.
+  useEffect(() => button.current?.focus(), []);
   useEffect(() => {
     wave.current?.setPlaybackRate(speed, true);
   }, [speed]);
 
   if (error) return html`<${Failure} error=${error} again=${() => setAttempt(attempt + 1)} />`;
   return html`<div class="player" role="group" aria-label=${`Recording of ${of}`}>
-    <button type="button" aria-label=${isPlaying ? 'Pause' : 'Play'} disabled=${!duration} onClick=${() => wave.current?.playPause()}>
+    <button type="button" ref=${button} aria-label=${isPlaying ? 'Pause' : 'Play'} onClick=${() => wave.current?.playPause()}>
       <${Icon} name=${isPlaying ? 'pause' : 'play'} /></button>
     <div class="player-wave"><div ref=${box} aria-hidden="true"></div>
       <input type="range" aria-label="Place in the recording" min="0" max=${duration || 1} step="0.1" value=${at} disabled=${!duration}

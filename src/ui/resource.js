@@ -47,6 +47,8 @@ export class Resource {
     this.data = signal(/** @type {T | null} */ (null));
     this.error = signal(/** @type {Refused | null} */ (null));
     this.asOf = 0;
+    /** What it was to be as of when it was last asked for, whatever came of it. */
+    this.tried = 0;
     this.wanted = 0;
     this.begun = 0;
     this.timer = 0;
@@ -68,7 +70,7 @@ export class Resource {
       }));
     }
     this.ends.push(effect(() => {
-      if (floor.value > this.asOf && !this.request) this.outdated(floor.value);
+      if (floor.value > this.tried && !this.request) this.outdated(floor.value);
     }));
     return () => this.stop();
   }
@@ -110,11 +112,11 @@ export class Resource {
     const request = new AbortController();
     this.request = request;
     this.begun = performance.now();
-    let asOf = this.wanted;
+    let due = Math.max(this.wanted, floor.peek());
     try {
-      const data = await this.load({ signal: request.signal, after: this.wanted });
+      const data = await this.load({ signal: request.signal, after: due });
       if (request.signal.aborted) return;
-      asOf = Math.max(asOf, data?.position ?? 0);
+      this.asOf = Math.max(due, data?.position ?? 0);
       batch(() => {
         this.data.value = data;
         this.error.value = null;
@@ -124,14 +126,15 @@ export class Resource {
       if (!(error instanceof Refused)) console.error(error);
       this.error.value = error instanceof Refused ? error : new Refused(0, { detail: String(error) });
       // It is tried again by itself, since nothing may ever tell that it would succeed.
-      if (this.error.value.status === 0 || this.error.value.status >= 500) {
+      const { status } = this.error.value;
+      if (status === 0 || status === 429 || status >= 500) {
         this.timer = setTimeout(() => this.reload(), 3_000);
       }
     }
     this.request = null;
-    this.asOf = Math.max(this.asOf, asOf);
-    const due = Math.max(this.wanted, floor.peek());
-    if (due > this.asOf) this.outdated(due);
+    this.tried = Math.max(due, this.asOf);
+    due = Math.max(this.wanted, floor.peek());
+    if (due > this.tried) this.outdated(due);
     else this.settle(false);
   }
 }

@@ -23,6 +23,8 @@ export function go(to, { replace = false } = {}) {
   const url = new URL(to, location.href);
   if (url.href === location.href) return;
   const elsewhere = url.pathname !== location.pathname;
+  // Whoever comes back is where they were.
+  if (!replace) history.replaceState({ y: scrollY }, '');
   history[replace ? 'replaceState' : 'pushState'](null, '', url);
   place.value = read(url);
   if (elsewhere) {
@@ -54,10 +56,14 @@ export function withQuery(changes) {
   return place.value.path + (text && `?${text}`);
 }
 
-addEventListener('popstate', () => {
+history.scrollRestoration = 'manual';
+addEventListener('popstate', ({ state }) => {
   const before = place.value.path;
   place.value = read(location);
-  if (place.value.path !== before) visits.value += 1;
+  if (place.value.path === before) return;
+  visits.value += 1;
+  // When it has been drawn.
+  requestAnimationFrame(() => requestAnimationFrame(() => scrollTo(0, state?.y ?? 0)));
 });
 
 // Links within the page do not load it again.

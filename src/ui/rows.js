@@ -17,9 +17,12 @@ const MARGIN = 6;
 export function Rows({ items, height, id, row, label, onEnd, total }) {
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   const [{ first, last }, setSeen] = useState({ first: 0, last: 30 });
-  /** The row that has the focus is there wherever the others are. */
-  const [kept, setKept] = useState(-1);
-  const reach = useRef(-1);
+  /** What has the focus, which is there wherever the others are, and where it was last. */
+  const [keptId, setKept] = useState('');
+  const keptAt = useRef(-1);
+  const reach = useRef(false);
+  const [, draw] = useState(0);
+  const kept = keptId ? items.findIndex((item) => id(item) === keptId) : -1;
 
   useLayoutEffect(() => {
     const look = () => {
@@ -51,15 +54,22 @@ export function Rows({ items, height, id, row, label, onEnd, total }) {
     const index = Number(from?.getAttribute('data-row') ?? -1);
     const next = Math.min(items.length - 1, Math.max(0, to(index)));
     if (next < 0) return;
-    reach.current = next;
-    setKept(next);
+    reach.current = true;
+    keptAt.current = next;
+    setKept(id(items[next]));
+    draw((count) => count + 1);
+  };
+  /** @param {number} index */
+  const focus = (index) => {
+    const link = list.current?.querySelector(`[data-row="${index}"]`)?.querySelector('a, button');
+    if (link instanceof HTMLElement) link.focus({ preventScroll: !reach.current });
   };
   useEffect(() => {
-    if (reach.current < 0) return;
-    const row = list.current?.querySelector(`[data-row="${reach.current}"]`);
-    reach.current = -1;
-    const link = row?.querySelector('a, button');
-    if (link instanceof HTMLElement) link.focus();
+    if (reach.current) focus(kept);
+    // Its row has gone, and the focus with it: whoever was there goes on beside it.
+    else if (keptId && kept < 0 && document.activeElement === document.body) focus(Math.min(keptAt.current, items.length - 1));
+    if (kept >= 0) keptAt.current = kept;
+    reach.current = false;
   });
   useKeys([
     { keys: 'j', does: `Next of the ${label.toLowerCase()}`, run: () => move((index) => index + 1) },
@@ -69,7 +79,14 @@ export function Rows({ items, height, id, row, label, onEnd, total }) {
   const indices = Array.from({ length: Math.max(0, Math.min(last, items.length) - first) }, (_, offset) => first + offset);
   if (kept >= 0 && kept < items.length && (kept < first || kept >= last)) indices.push(kept);
   return html`<ul class="rows" aria-label=${label} ref=${list} style=${{ height: `${items.length * height}px` }}
-    onFocusIn=${(/** @type {FocusEvent} */ event) => setKept(Number(/** @type {Element} */ (event.target).closest('[data-row]')?.getAttribute('data-row') ?? -1))}>
+    onFocusIn=${(/** @type {FocusEvent} */ event) => {
+      const index = Number(/** @type {Element} */ (event.target).closest('[data-row]')?.getAttribute('data-row') ?? -1);
+      setKept(items[index] ? id(items[index]) : '');
+    }}
+    onFocusOut=${(/** @type {FocusEvent} */ event) => {
+      // To something else, and not because its row went.
+      if (event.relatedTarget) setKept('');
+    }}>
     ${indices.map((index) => {
       const item = items[index];
       return html`<li class="row" key=${id(item)} data-row=${index} aria-posinset=${index + 1} aria-setsize=${total ?? items.length}

@@ -36,7 +36,14 @@ async fn the_page_is_one_document_at_all_of_its_addresses() {
         let nonce = policy.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap().to_owned();
         assert!(response.text().await.unwrap().contains(&format!("nonce=\"{nonce}\"")));
     }
-    assert_eq!(get(&callbook, "/elsewhere").await.status(), 404);
+    let nowhere = async |accept: &str| {
+        let asked = http().get(format!("{}/elsewhere", callbook.url)).header("accept", accept);
+        let response = asked.send().await.unwrap();
+        (response.status().as_u16(), header(&response, CONTENT_TYPE).to_owned())
+    };
+    let page = "text/html; charset=utf-8".to_owned();
+    assert_eq!(nowhere("text/html,application/xhtml+xml,*/*;q=0.8").await, (404, page));
+    assert_eq!(nowhere("*/*").await, (404, "application/problem+json".to_owned()));
     callbook.stop().await;
 }
 

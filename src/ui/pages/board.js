@@ -86,6 +86,7 @@ class Board {
       if (!entry) continue;
       const known = this.calls.get(entry.sid);
       if (known && entry.live) {
+        changed ||= known.peek().startTime !== entry.startTime;
         known.value = entry;
       } else if (known) {
         this.calls.delete(entry.sid);
@@ -182,9 +183,11 @@ function Today() {
 }
 
 function Missed() {
+  /** @param {string | undefined} sid */
+  const isListed = (sid) => missed.data.peek()?.calls.some((/** @type {any} */ call) => call.external_id === sid);
   const missed = useResource([], ({ signal, after }) => get(`/api/calls${query({
     missed: true, limit: 8, min_position: after || null,
-  })}`, signal), (frame) => !!frame.data.entry?.missed || frame.name !== 'call.updated' && frame.name !== 'call.created');
+  })}`, signal), (frame) => !!frame.data.entry?.missed || isListed(frame.data.entry?.sid) || frame.name !== 'call.updated' && frame.name !== 'call.created');
   return html`<section class="card" aria-labelledby="missed"><h2 id="missed">Recently missed</h2>
     <${Loaded} of=${missed} what="missed calls">${(/** @type {any} */ { calls }) => calls.length === 0
       ? html`<${Empty} title="Nobody was missed">Missed calls are listed here, the newest first.<//>`

@@ -1,13 +1,13 @@
 // One call: its legs, its recording, what was recorded of it, and why it is what it is.
 
-import { get, query } from '../api.js';
+import { get, may, query } from '../api.js';
 import { Direction, Icon, Loaded, Loading, Standing, When } from '../parts.js';
-import { TimeSlider, moment, told } from '../past.js';
+import { TimeSlider, moment, told, useLookingBack } from '../past.js';
 import { Player } from '../player.js';
 import { useResource } from '../resource.js';
 import { place, withQuery } from '../route.js';
 import { useKeys } from '../keys.js';
-import { html, useState } from '../view.js';
+import { html } from '../view.js';
 import { exactly, party, spoken } from '../words.js';
 import { Explain } from './explain.js';
 
@@ -32,7 +32,7 @@ const Event = ({ event }) => html`<li class="event" id="event-${event.position}"
   <summary><span class="event-position">${event.position}</span><strong>${told(event)}</strong>
     <span class="quiet">${exactly(event.recorded_at)} · ${event.source ?? 'callbook'} · version ${event.version}</span></summary>
   <pre tabindex="0" aria-label="Payload of event ${event.position}">${JSON.stringify(event.payload, null, 2)}</pre>
-  <p><a href=${`/ops/events?call_sid=${event.call_sid}&position=${event.position}`}>In the log</a></p>
+  ${may('engineer') && html`<p><a href=${`/ops/events?call_sid=${event.call_sid}&position=${event.position}`}>In the log</a></p>`}
 </details></li>`;
 
 /** @param {{ events: any[] }} props */
@@ -79,9 +79,10 @@ export function CallPage({ sid }) {
       if (last === null) return { events: all, position };
     }
   }, (frame) => isOfIt(frame));
-  const [isLooking, setLooking] = useState(asOf !== null);
-  useKeys([{ keys: 't', does: 'Look back in time', run: () => setLooking(!isLooking) }]);
-  const tab = place.value.query.get('tab') ?? 'legs';
+  const [isLooking, look] = useLookingBack();
+  useKeys([{ keys: 't', does: 'Look back in time', run: look }]);
+  const asked = place.value.query.get('tab') ?? '';
+  const tab = Object.hasOwn(TABS, asked) ? asked : 'legs';
   const known = events.data.value;
   return html`<section class="card call" aria-label="Call">
     <p class="back"><a href="/calls"><${Icon} name="left" />All calls</a></p>
@@ -89,7 +90,7 @@ export function CallPage({ sid }) {
       <${Summary} call=${it} asOf=${asOf} />
       <div class="head"><nav class="views" aria-label="About this call"><ul>${Object.entries(TABS).map(([name, text]) => html`
         <li key=${name}><a href=${withQuery({ tab: name === 'legs' ? null : name })} aria-current=${name === tab ? 'page' : undefined}>${text}</a></li>`)}</ul></nav>
-        <button type="button" aria-expanded=${isLooking ? 'true' : 'false'} onClick=${() => setLooking(!isLooking)}><${Icon} name="past" />Look back</button></div>
+        <button type="button" aria-expanded=${isLooking ? 'true' : 'false'} onClick=${look}><${Icon} name="past" />Look back</button></div>
       ${isLooking && (known ? html`<${TimeSlider} events=${known.events} what="call" />` : html`<${Loading} what="what was recorded" />`)}
       ${tab === 'legs' && html`<${Legs} legs=${it.legs} />`}
       ${tab === 'events' && (known ? html`<${Events} events=${known.events.filter((/** @type {any} */ event) => asOf === null || event.position <= asOf)} />` : html`<${Loaded} of=${events} what="events">${() => null}<//>`)}

@@ -28,15 +28,25 @@ function Row({ call }) {
   </a>`;
 }
 
+/** What the stream says of a call. @param {any} call @param {import('../feed.js').Frame} frame */
+function patched(call, { data: { entry, changed, handle, name } }) {
+  if (changed === 'name' && call.contact?.handle === handle) {
+    return { ...call, contact: { ...call.contact, display_name: name ?? call.contact.phone_number } };
+  }
+  if (entry?.sid !== call.external_id) return call;
+  const { status, live, missed, duration, startTime } = entry;
+  return { ...call, call_status: status, live, missed, duration, created_at: startTime, call: { ...call.call, start_time: startTime } };
+}
+
 function List() {
   const filters = chosen();
   const listing = useListing([JSON.stringify(filters)], () => ({
     path: '/api/calls', parameters: { ...filters, limit: 40 }, items: 'calls',
     id: (/** @type {any} */ call) => call.id, at: (/** @type {any} */ call) => call.created_at, apart: 1_000,
-    // A filter may let a call in that changes; without one only a new call moves the others.
-    concerns: ({ data: { entry } }, calls) => !!entry && (Object.values(filters).some(Boolean) || !calls.some((call) => call.external_id === entry.sid)),
-    patch: (call, { data: { entry } }) => (entry?.sid !== call.external_id ? call
-      : { ...call, call_status: entry.status, live: entry.live, missed: entry.missed, duration: entry.duration }),
+    // A filter may let a call in that changes; without one only a new call moves the others, and one that is over may have
+    // got a recording.
+    concerns: ({ data: { entry } }, calls) => !!entry && (Object.values(filters).some(Boolean) || !entry.live || !calls.some((call) => call.external_id === entry.sid)),
+    patch: patched, keep: true,
   }));
   useFound(listing, ['call', 'calls']);
   return html`<${Loaded} of=${listing.first} what="calls">${() => listing.items.value.length === 0

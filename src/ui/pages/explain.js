@@ -1,6 +1,6 @@
 // Why a call is what it is, in plain sentences: what Twilio said, when, what was decided, and what changed.
 
-import { get, query } from '../api.js';
+import { get, may, query } from '../api.js';
 import { Icon, Loaded } from '../parts.js';
 import { told } from '../past.js';
 import { useResource } from '../resource.js';
@@ -82,35 +82,39 @@ function valued(value) {
 /** @param {any} row */
 const namedFields = (row) => row.fields.filter((/** @type {any} */ { field }) => !PLAIN.test(field));
 
-/** What one row became, in a sentence, and each field for whoever wants all of them. @param {{ row: any }} props */
-function Change({ row }) {
+/** What one row became, in a sentence, and each field for whoever wants all of them. @param {{ row: any, at: number }} props `at`: the event's position */
+function Change({ row, at }) {
   const named = namedFields(row);
   const what = `The ${TABLES[/** @type {keyof typeof TABLES} */ (row.table)] ?? row.table}`;
   const verb = VERBS[/** @type {keyof typeof VERBS} */ (row.change)] ?? row.change;
   const words = named.slice(0, 4).map((/** @type {any} */ { field, before, after }) => `${field.replaceAll('_', ' ')} ${row.change === 'added' ? 'is' : `from ${valued(before)} to`} ${valued(after)}`);
   const more = named.length - 4;
   return html`<li><details><summary>${what} ${verb}${words.length ? `: ${words.join('; ')}` : ''}${more > 0 ? `; and ${more} more` : ''}.</summary>
-    <div class="scrolling" tabindex="0" role="region" aria-label="Fields of ${what.toLowerCase()}"><table class="listed"><caption class="spoken">Each field</caption>
+    <div class="scrolling" tabindex="0" role="region" aria-label="Fields of ${what.toLowerCase()} ${row.key}, at ${at}"><table class="listed"><caption class="spoken">Each field</caption>
       <thead><tr><th scope="col">Field</th><th scope="col">Before</th><th scope="col">After</th></tr></thead>
       <tbody>${row.fields.map((/** @type {any} */ { field, before, after }) => html`<tr key=${field}><th scope="row"><code>${field}</code></th><td>${valued(before)}</td><td>${valued(after)}</td></tr>`)}</tbody></table></div>
   </details></li>`;
 }
 
-/** What changed: first what people see, then what only callbook needs. @param {{ rows: any[] }} props */
-function Changes({ rows }) {
+/** What changed: first what people see, then what only callbook needs. @param {{ rows: any[], at: number }} props */
+function Changes({ rows, at }) {
   const seen = rows.filter((row) => namedFields(row).length > 0);
   const unseen = rows.filter((row) => namedFields(row).length === 0);
-  const list = (/** @type {any[]} */ some) => html`<ul class="changes">${some.map((row) => html`<${Change} key=${`${row.table} ${row.key}`} row=${row} />`)}</ul>`;
+  const list = (/** @type {any[]} */ some) => html`<ul class="changes">${some.map((row) => html`<${Change} key=${`${row.table} ${row.key}`} row=${row} at=${at} />`)}</ul>`;
   return html`${seen.length === 0 ? html`<p class="quiet">Nothing that people see changed.</p>` : list(seen)}
     ${unseen.length > 0 && html`<details class="changes"><summary>${unseen.length} ${unseen.length === 1 ? 'row' : 'rows'} took note of it</summary>${list(unseen)}</details>`}`;
 }
 
+/** Where it stands in the log, which not everybody may see. @param {{ event: any }} props */
+const Place = ({ event: { call_sid: sid, position } }) => (may('engineer')
+  ? html`<a href=${`/ops/events?call_sid=${sid}&position=${position}`}>Event ${position}</a>` : html`<span class="quiet">Event ${position}</span>`);
+
 /** @param {{ event: any, root: string }} props */
 function Decided({ event, root }) {
   return html`<li class="decided">
-    <p><${Icon} name="done" /><span>${recorded(event, root)} <a href=${`/ops/events?call_sid=${event.call_sid}&position=${event.position}`}>Event ${event.position}</a></span></p>
+    <p><${Icon} name="done" /><span>${recorded(event, root)} <${Place} event=${event} /></span></p>
     ${event.unreadable ? html`<p class="problem"><${Icon} name="failed" />This event cannot be read: ${event.unreadable}</p>`
-      : html`<${Changes} rows=${event.changes} />`}
+      : html`<${Changes} rows=${event.changes} at=${event.position} />`}
   </li>`;
 }
 

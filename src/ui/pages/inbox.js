@@ -6,7 +6,7 @@ import { Empty, Icon, Loaded, Standing, When, today } from '../parts.js';
 import { parts, place, withQuery } from '../route.js';
 import { Rows } from '../rows.js';
 import { html } from '../view.js';
-import { count, instant, party } from '../words.js';
+import { count, instant, party, standing, towards } from '../words.js';
 import { Thread } from './thread.js';
 
 const HEIGHT = 76;
@@ -50,7 +50,7 @@ function Row({ thread, isOpen }) {
   const call = last && { status: last.call_status, live: last.live, missed: last.missed, direction: last.direction };
   const unread = thread.unread_count;
   return html`<a class="thread-row ${unread ? 'thread-unread' : ''}" href=${addressOf(thread.id)} aria-current=${isOpen ? 'true' : undefined}>
-    <span class="who"><strong>${name}</strong><span class="quiet">${number ?? last?.blurb}</span></span>
+    <span class="who"><strong>${name}</strong><span class="quiet">${number ?? (call && `${towards(call.direction)}, ${standing(call).word.toLowerCase()}`)}</span></span>
     <span class="thread-side"><span class="quiet"><${When} at=${thread.last_message_at} /></span>
       ${unread > 0 ? html`<span class="badge"><${Icon} name="missed" />${unread} unread</span>` : call && html`<${Standing} call=${call} />`}</span>
     ${thread.contact?.tags?.length > 0 && html`<span class="tags">${thread.contact.tags.map((/** @type {string} */ tag) => html`<span class="tag">${tag}</span>`)}</span>`}
@@ -71,8 +71,10 @@ function patched(thread, { name, data }) {
   const last = thread.last_message;
   const isLast = !!data.entry && last?.external_id === data.entry.sid;
   if (!isLast && unread === thread.unread_count && archived === thread.archived) return thread;
-  const call = isLast ? { ...last, call_status: data.entry.status, live: data.entry.live, missed: data.entry.missed } : last;
-  return { ...thread, unread_count: unread, archived, last_message: call };
+  if (!isLast) return { ...thread, unread_count: unread, archived };
+  const { status, live, missed, startTime } = data.entry;
+  const call = { ...last, call_status: status, live, missed };
+  return { ...thread, unread_count: unread, archived, last_message: call, last_message_at: startTime };
 }
 
 /**

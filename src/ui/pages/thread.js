@@ -6,12 +6,12 @@ import { Editable, undoable } from '../editing.js';
 import { useKeys } from '../keys.js';
 import { useListing } from '../listing.js';
 import { Direction, Empty, Icon, Loaded, Standing, When } from '../parts.js';
-import { TimeSlider, moment } from '../past.js';
+import { TimeSlider, moment, useLookingBack } from '../past.js';
 import { Player } from '../player.js';
 import { useResource } from '../resource.js';
-import { place, setQuery, withQuery } from '../route.js';
+import { place, withQuery } from '../route.js';
 import { html, useEffect, useRef, useState } from '../view.js';
-import { count, dayOf, exactly, party, spoken } from '../words.js';
+import { count, dayOf, exactly, instant, party, spoken } from '../words.js';
 import { nameOf } from './inbox.js';
 
 /** How many calls are gone through for the one that a link names. */
@@ -24,9 +24,10 @@ const about = (id) => (/** @type {import('../feed.js').Frame} */ { data }) => (d
  * Changes what people know of somebody, as they have seen it: who edits what somebody else has changed is told so.
  * @param {import('../resource.js').Resource<any>} card
  * @param {any} fields
+ * @param {number} version that they have seen
  */
-async function save(card, fields) {
-  const { id, version } = card.data.value;
+async function save(card, fields, version) {
+  const { id } = card.data.value;
   try {
     card.data.value = await change('PATCH', `/api/contacts/${id}`, fields, { version });
   } catch (error) {
@@ -50,22 +51,22 @@ function Card({ contactId, thread }) {
   const card = useResource([contactId], ({ signal, after }) => get(`/api/contacts/${contactId}${query({ min_position: after || null })}`, signal),
     ({ name, data }) => name === 'contact.updated' && data.handle === thread.external_id);
   const locked = !may('dispatcher');
-  return html`<${Loaded} of=${card} what="what is known of them">${(/** @type {any} */ { name, notes, tags, phone_number, handle }) => html`
-    <h1 class="thread-name"><${Editable} label="Name" value=${name} longest=${200} disabled=${locked}
-      shown=${html`<span>${name ?? phone_number ?? party(handle)}</span>`} save=${(/** @type {string} */ text) => save(card, { name: text || null })} /></h1>
+  return html`<${Loaded} of=${card} what="what is known of them">${(/** @type {any} */ { name, notes, tags, phone_number, handle, version }) => html`
+    <h1 class="thread-name"><${Editable} label="Name" about=${contactId} value=${name} version=${version} longest=${200} disabled=${locked}
+      shown=${html`<span>${name ?? phone_number ?? party(handle)}</span>`} save=${(/** @type {string} */ text, /** @type {number} */ seen) => save(card, { name: text || null }, seen)} /></h1>
     <p class="quiet">${phone_number ?? party(handle)}</p>
     <div class="thread-facts">
-      <${Editable} label="Tags" value=${tags.join(', ')} longest=${2_000} disabled=${locked} hint="Separated by commas. Enter saves, Escape leaves them as they were"
+      <${Editable} label="Tags" about=${contactId} version=${version} value=${tags.join(', ')} longest=${2_000} disabled=${locked} hint="Separated by commas. Enter saves, Escape leaves them as they were"
         shown=${tags.length ? html`<span class="tags">${tags.map((/** @type {string} */ tag) => html`<span class="tag">${tag}</span>`)}</span>` : html`<span class="quiet">No tags</span>`}
-        save=${(/** @type {string} */ text) => save(card, { tags: text.split(',').map((tag) => tag.trim()).filter(Boolean) })} />
-      <${Editable} label="Notes" value=${notes} many longest=${10_000} disabled=${locked}
+        save=${(/** @type {string} */ text, /** @type {number} */ seen) => save(card, { tags: text.split(',').map((tag) => tag.trim()).filter(Boolean) }, seen)} />
+      <${Editable} label="Notes" about=${contactId} version=${version} value=${notes} many longest=${10_000} disabled=${locked}
         shown=${notes ? html`<span class="notes">${notes}</span>` : html`<span class="quiet">No notes</span>`}
-        save=${(/** @type {string} */ text) => save(card, { notes: text || null })} />
+        save=${(/** @type {string} */ text, /** @type {number} */ seen) => save(card, { notes: text || null }, seen)} />
     </div>`}<//>`;
 }
 
-/** @param {{ thread: any, of: import('../resource.js').Resource<any> }} props */
-function Actions({ thread, of }) {
+/** @param {{ thread: any, of: import('../resource.js').Resource<any>, calls: any[] }} props */
+function Actions({ thread, of, calls }) {
   const { id, archived, unread_count, last_message_at } = thread;
   const at = `/api/conversations/${id}/state`;
   const put = (/** @type {any} */ fields) => async () => {
@@ -75,13 +76,17 @@ function Actions({ thread, of }) {
     put(archived ? { archived: false } : { archived: true, archived_up_to: last_message_at }), put({ archived: !!archived }));
   // What was read cannot be made unread: the marker only moves on. So it moves when nobody has taken it back.
   const [isMarked, setMarked] = useState(false);
+  const archiving = useRef(/** @type {HTMLButtonElement | null} */ (null));
   const read = () => {
-    const now = new Date().toISOString();
+    // By the calls that are shown, whatever the clock of this machine says.
+    const ends = calls.map(({ call }) => call.end_time ?? call.start_time);
+    const upTo = ends.reduce((last, end) => (instant(end) > instant(last) ? end : last), last_message_at);
     setMarked(true);
+    archiving.current?.focus();
     announce('Marked as read', {
       undo: () => setMarked(false),
       done: () => {
-        change('PATCH', at, { read_up_to: now }, { keepalive: true }).then(({ position }) => of.outdated(position), complain).finally(() => setMarked(false));
+        change('PATCH', at, { read_up_to: upTo }, { keepalive: true }).then(({ position }) => of.outdated(position), complain).finally(() => setMarked(false));
       },
     });
   };
@@ -92,7 +97,7 @@ function Actions({ thread, of }) {
   return html`<div class="thread-actions">
     ${unread_count > 0 && !isMarked && html`<span class="badge"><${Icon} name="missed" />${unread_count} unread</span>
       <button type="button" onClick=${read}><${Icon} name="done" />Mark as read</button>`}
-    <button type="button" onClick=${archive}><${Icon} name="archive" />${archived ? 'Open again' : 'Archive'}</button>
+    <button type="button" ref=${archiving} onClick=${archive}><${Icon} name="archive" />${archived ? 'Open again' : 'Archive'}</button>
   </div>`;
 }
 
@@ -206,11 +211,7 @@ export function Thread({ id }) {
   const thread = useResource([id], ({ signal, after }) => get(`/api/conversations/${id}${query({ min_position: after || null })}`, signal), about(id));
   const asOf = moment();
   const calls = useCalls(id, asOf);
-  const [isLooking, setLooking] = useState(asOf !== null);
-  const look = () => {
-    if (isLooking && asOf !== null) setQuery({ as_of: null });
-    setLooking(!isLooking);
-  };
+  const [isLooking, look] = useLookingBack();
   useKeys([{ keys: 't', does: 'Look back in time', run: look }]);
   const [, rest = ''] = withQuery({ as_of: null, call: null }).split('?');
   return html`
@@ -221,7 +222,7 @@ export function Thread({ id }) {
           : conversation.contact ? html`<${Card} contactId=${conversation.contact.id} thread=${conversation} />`
           : html`<h1 class="thread-name">${nameOf(conversation).name}</h1><p class="quiet">Callers who withhold their number cannot be told apart, so they share one thread.</p>`}</div>
         <div class="thread-tools">
-          ${asOf === null && may('dispatcher') && html`<${Actions} thread=${conversation} of=${thread} />`}
+          ${asOf === null && may('dispatcher') && html`<${Actions} thread=${conversation} of=${thread} calls=${calls.items.value} />`}
           <button type="button" aria-expanded=${isLooking ? 'true' : 'false'} onClick=${look}><${Icon} name="past" />Look back</button>
         </div>
       </header>
