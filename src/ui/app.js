@@ -5,7 +5,7 @@ import { Refused, may, session, whoAmI } from './api.js';
 import { follow, health, position, silent, state } from './feed.js';
 import { KeyHelp, isHelpOpen } from './keys.js';
 import { Failure, Icon, Loading } from './parts.js';
-import { showPosition } from './resource.js';
+import { settling, showPosition } from './resource.js';
 import { parts, place, visits } from './route.js';
 import { html, render, signal, useEffect, useRef } from './view.js';
 import { BoardPage } from './pages/board.js';
@@ -42,10 +42,8 @@ function Later({ name }) {
   const Page = loaded.value[name];
   useEffect(() => {
     if (Page) return;
-    PAGES[name].load().then(
-      (page) => { loaded.value = { ...loaded.value, [name]: page }; },
-      () => { loaded.value = { ...loaded.value, [name]: Missing }; },
-    );
+    const keep = (/** @type {any} */ page) => { loaded.value = { ...loaded.value, [name]: page }; };
+    settling(PAGES[name].load().then(keep, () => keep(Missing)));
   }, [name, Page]);
   return Page ? html`<${Page} />` : html`<${Loading} what=${PAGES[name].title.toLowerCase()} />`;
 }

@@ -4,7 +4,7 @@
 import { announce, complain } from './announce.js';
 import { Refused } from './api.js';
 import { Icon } from './parts.js';
-import { html, useEffect, useId, useRef, useState } from './view.js';
+import { html, useId, useLayoutEffect, useRef, useState } from './view.js';
 
 /** What somebody has begun to write and has not saved, by what it is about: it is there when they come back. */
 const drafts = new Map();
@@ -34,7 +34,7 @@ export function Editable({ label, about, value, version, shown, save, many, long
   const id = useId();
   const isOpen = draft !== null;
   // Whoever opened it wants to type, and whoever closed it wants to go on where they were.
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (isOpen && !wasOpen.current) field.current?.focus();
     if (!isOpen && wasOpen.current) button.current?.focus();
     wasOpen.current = isOpen;

@@ -10,6 +10,12 @@ const APART = 400;
 /** How many things are being loaded, or are known to be out of date. */
 const unsettled = signal(0);
 
+/** Waits for something else that is shown. @param {Promise<unknown>} work */
+export function settling(work) {
+  unsettled.value += 1;
+  work.finally(() => { unsettled.value -= 1; });
+}
+
 /** Says on the document up to where in the log all that is shown has come, for tests and for whoever looks. */
 export function showPosition() {
   effect(() => {

@@ -160,6 +160,68 @@ async fn notes_and_tags_are_edited_in_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_who_edit_one_field_are_told_of_one_another_and_of_nothing_else() {
+    let callbook = Callbook::start().await;
+    missed(&callbook, 1, CUSTOMER).await;
+    let place = address(&callbook, CUSTOMER).await;
+    let browser = Browser::open(&callbook.url, &place).await;
+    let one = browser.tab().await;
+    let write = async |field: &str, text: &str| {
+        browser.click(Named("button", &format!("Edit {}", field.to_lowercase()))).await;
+        browser.focus_is_on("textbox", field).await;
+        browser.press(text).await;
+    };
+    let save = async || browser.click(Named("button", "Save")).await;
+    write("Notes", "Calls at night.").await;
+    let other = browser.new_tab(&place).await;
+    write("Notes", "Calls at noon.").await;
+    save().await;
+    browser.is_gone(Named("textbox", "Notes")).await;
+    write("Tags", "VIP").await;
+    let head = callbook.settled().await;
+
+    browser.look_at(&one).await;
+    browser.at_position(head).await;
+    save().await;
+    browser.says("changed it meanwhile, to “Calls at noon.”").await;
+    save().await;
+    browser.is_gone(Named("textbox", "Notes")).await;
+    browser.says("Calls at night.").await;
+    let head = callbook.settled().await;
+
+    // What they changed is another field.
+    browser.look_at(&other).await;
+    browser.at_position(head).await;
+    save().await;
+    browser.is_gone(Named("textbox", "Tags")).await;
+    browser.at_position(callbook.settled().await).await;
+    let contact = &thread(&callbook, CUSTOMER).await["contact"];
+    assert_eq!((&contact["notes"], &contact["tags"][0]), (&"Calls at night.".into(), &"VIP".into()));
+    browser.close_having_said(&["412"]).await;
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_half_written_is_there_when_somebody_comes_back() {
+    let callbook = Callbook::start().await;
+    missed(&callbook, 1, CUSTOMER).await;
+    let head = missed(&callbook, 2, OTHER).await;
+    let browser = Browser::open(&callbook.url, &address(&callbook, CUSTOMER).await).await;
+    browser.at_position(head).await;
+    browser.click(Named("button", "Edit notes")).await;
+    browser.focus_is_on("textbox", "Notes").await;
+    browser.press("Half a sent").await;
+    browser.click(Like("link", OTHER_SHOWN)).await;
+    browser.find(Like("heading", OTHER_SHOWN)).await;
+    assert_eq!(browser.count(Named("textbox", "Notes")).await, 0);
+    browser.driver.back().await.unwrap();
+    let field = browser.by_role("textbox", "Notes").await;
+    assert_eq!(field.prop("value").await.unwrap().as_deref(), Some("Half a sent"));
+    browser.close().await;
+    callbook.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_slider_shows_a_thread_as_it_was_known_then() {
     let callbook = Callbook::start().await;
     let then = missed(&callbook, 1, CUSTOMER).await;

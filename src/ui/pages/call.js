@@ -1,7 +1,7 @@
 // One call: its legs, its recording, what was recorded of it, and why it is what it is.
 
 import { get, may, query } from '../api.js';
-import { Direction, Icon, Loaded, Loading, Standing, When } from '../parts.js';
+import { Direction, Icon, Loaded, Standing, When } from '../parts.js';
 import { TimeSlider, moment, told, useLookingBack } from '../past.js';
 import { Player } from '../player.js';
 import { useResource } from '../resource.js';
@@ -83,7 +83,6 @@ export function CallPage({ sid }) {
   useKeys([{ keys: 't', does: 'Look back in time', run: look }]);
   const asked = place.value.query.get('tab') ?? '';
   const tab = Object.hasOwn(TABS, asked) ? asked : 'legs';
-  const known = events.data.value;
   return html`<section class="card call" aria-label="Call">
     <p class="back"><a href="/calls"><${Icon} name="left" />All calls</a></p>
     <${Loaded} of=${call} what="the call">${(/** @type {any} */ it) => html`
@@ -91,9 +90,10 @@ export function CallPage({ sid }) {
       <div class="head"><nav class="views" aria-label="About this call"><ul>${Object.entries(TABS).map(([name, text]) => html`
         <li key=${name}><a href=${withQuery({ tab: name === 'legs' ? null : name })} aria-current=${name === tab ? 'page' : undefined}>${text}</a></li>`)}</ul></nav>
         <button type="button" aria-expanded=${isLooking ? 'true' : 'false'} onClick=${look}><${Icon} name="past" />Look back</button></div>
-      ${isLooking && (known ? html`<${TimeSlider} events=${known.events} what="call" />` : html`<${Loading} what="what was recorded" />`)}
+      ${isLooking && html`<${Loaded} of=${events} what="what was recorded">${(/** @type {any} */ page) => html`<${TimeSlider} events=${page.events} what="call" />`}<//>`}
       ${tab === 'legs' && html`<${Legs} legs=${it.legs} />`}
-      ${tab === 'events' && (known ? html`<${Events} events=${known.events.filter((/** @type {any} */ event) => asOf === null || event.position <= asOf)} />` : html`<${Loaded} of=${events} what="events">${() => null}<//>`)}
+      ${tab === 'events' && html`<${Loaded} of=${events} what="events">${(/** @type {any} */ page) =>
+        html`<${Events} events=${page.events.filter((/** @type {any} */ event) => asOf === null || event.position <= asOf)} />`}<//>`}
       ${tab === 'explain' && html`<${Explain} sid=${sid} upTo=${asOf} isOfIt=${isOfIt} />`}`}<//>
   </section>`;
 }
