@@ -97,7 +97,7 @@ const DIRECTIONS: &str = "inbound, outbound or external; internal calls are in n
 const STATUSES: &str =
     "queued, initiated, ringing, in-progress, completed, busy, no-answer, canceled or failed";
 const NUMBER: &str = "a phone number such as +15085140320 (a plus sign in an address is written %2B)";
-const TRUTH: &str = "true or false";
+pub(super) const TRUTH: &str = "true or false";
 pub(super) const TIME: &str = "a date such as 2026-02-08, or a time such as 2026-02-08T06:11:00Z \
                                (a plus sign in an address is written %2B)";
 pub(super) const LATER: &str = "later than `from`";
@@ -179,7 +179,7 @@ fn ends(bound: Bound) -> OffsetDateTime {
     }
 }
 
-fn truth(text: &str) -> Option<bool> {
+pub(super) fn truth(text: &str) -> Option<bool> {
     match text {
         "true" => Some(true),
         "false" => Some(false),

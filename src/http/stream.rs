@@ -5,6 +5,9 @@
 //! further behind, is served from the log until it has caught up. So what a client costs does not depend on how
 //! slow it is, and one that takes nothing at all loses its connection.
 //!
+//! There are two such streams ([`Telling`]): of what happened, and of what happened with where it has led, which a page
+//! shows without asking. The second is several times as large, so only who wants it has it.
+//!
 //! `id:` is the incarnation of the log and the position in it, on `connected` too, so a client that is cut off
 //! anywhere resumes exactly, and one that comes from a log that was restored since is told to begin anew.
 
@@ -38,6 +41,8 @@ use utoipa::ToSchema;
 
 use self::batch::{Batch, frame, id};
 use self::recent::{Next, Recent};
+use super::filter::{TRUTH, truth};
+use super::given::Given;
 use super::problem::ApiError;
 use crate::access::{Access, Caller};
 use crate::app::AppState;
@@ -58,16 +63,30 @@ const COME_BACK: std::ops::Range<u64> = 1_000..5_000;
 pub struct Broadcaster {
     pool: PgPool,
     incarnation: Arc<str>,
-    recent: Arc<Recent>,
+    plain: Telling,
+    with_entries: Telling,
     progress: watch::Receiver<Progress>,
     readers: Arc<Semaphore>,
     stopping: CancellationToken,
     stats: Arc<Stats>,
 }
 
+/// One of the two streams.
+#[derive(Clone, Debug)]
+struct Telling {
+    has_entries: bool,
+    recent: Arc<Recent>,
+    clients: Arc<AtomicUsize>,
+}
+
+impl Telling {
+    fn after(position: i64, has_entries: bool) -> Self {
+        Self { has_entries, recent: Arc::new(Recent::after(position)), clients: Arc::default() }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Stats {
-    clients: AtomicUsize,
     connections: AtomicU64,
     frames_sent: AtomicU64,
     resets: AtomicU64,
@@ -104,19 +123,25 @@ impl Broadcaster {
         let broadcaster = Self {
             pool,
             incarnation: incarnation.into(),
-            recent: Arc::new(Recent::after(told)),
+            plain: Telling::after(told, false),
+            with_entries: Telling::after(told, true),
             progress,
             readers: Arc::new(Semaphore::new(READERS)),
             stopping,
             stats: Arc::default(),
         };
-        tokio::spawn(broadcaster.clone().follow(told));
+        for telling in [&broadcaster.plain, &broadcaster.with_entries] {
+            tokio::spawn(broadcaster.clone().follow(telling.clone(), told));
+        }
         broadcaster
     }
 
     pub fn figures(&self) -> Figures {
         Figures {
-            clients: self.stats.clients.load(Ordering::Relaxed) as u64,
+            clients: [&self.plain, &self.with_entries]
+                .iter()
+                .map(|telling| telling.clients.load(Ordering::Relaxed) as u64)
+                .sum(),
             connections: self.stats.connections.load(Ordering::Relaxed),
             frames: self.stats.frames_sent.load(Ordering::Relaxed),
             resets: self.stats.resets.load(Ordering::Relaxed),
@@ -129,12 +154,12 @@ impl Broadcaster {
     }
 
     /// Tells what the projection passes after `told`.
-    async fn follow(mut self, mut told: i64) {
+    async fn follow(mut self, telling: Telling, mut told: i64) {
         let stopping = self.stopping.clone();
         let mut failed = false;
         loop {
             let reached = self.progress.borrow_and_update().position;
-            let pause = match self.tell(told, reached).await {
+            let pause = match self.tell(&telling, told, reached).await {
                 Ok(through) => {
                     failed = false;
                     told = through;
@@ -160,31 +185,31 @@ impl Broadcaster {
     }
 
     /// Tells of a page of what is between the two positions; says up to where.
-    async fn tell(&self, told: i64, reached: i64) -> sqlx::Result<i64> {
+    async fn tell(&self, telling: &Telling, told: i64, reached: i64) -> sqlx::Result<i64> {
         if told >= reached {
             return Ok(told);
         }
-        if self.stats.clients.load(Ordering::Relaxed) == 0 {
+        if telling.clients.load(Ordering::Relaxed) == 0 {
             // Whoever comes meanwhile finds it in the log.
-            self.recent.skip_to(reached);
+            telling.recent.skip_to(reached);
             return Ok(reached);
         }
-        let batch = self.read(told, reached).await?;
+        let batch = self.read(telling.has_entries, told, reached).await?;
         let through = batch.through;
-        self.recent.push(batch);
+        telling.recent.push(batch);
         Ok(through)
     }
 
-    /// The next events after `after`, none beyond `reached`, and where what they are about stands by now.
-    async fn read(&self, after: i64, reached: i64) -> sqlx::Result<Batch> {
+    /// The next events after `after`, none beyond `reached`; with entries, also where what they are about stands by now.
+    async fn read(&self, has_entries: bool, after: i64, reached: i64) -> sqlx::Result<Batch> {
         // The read model has come to `reached`, so whoever opens it now finds these events reflected.
         let mut snapshot = Snapshot::open(&self.pool).await?;
         let events: Vec<StoredEvent> = log::read_after(snapshot.connection(), after, reached, PAGE).await?;
-        let standings = snapshot.standings(&events).await?;
+        let standings = if has_entries { Some(snapshot.standings(&events).await?) } else { None };
         drop(snapshot);
         let is_full = i64::try_from(events.len()).is_ok_and(|count| count >= PAGE);
         let through = events.last().filter(|_| is_full).map_or(reached, |event| event.position);
-        Ok(Batch::of(&events, &standings, through, &self.incarnation))
+        Ok(Batch::of(&events, standings.as_ref(), through, &self.incarnation))
     }
 
     /// Where the client begins, and whether that is elsewhere than it wanted.
@@ -205,23 +230,24 @@ impl Broadcaster {
     /// Every event after where the client resumes, for as long as it would be let in.
     fn serve(
         self,
+        telling: Telling,
         resume: Resume,
         access: Access,
         caller: Caller,
     ) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream! {
-            let _counted = Counted::new(&self.stats);
-            let mut told = self.recent.through();
+            let _counted = Counted::new(&self.stats, &telling);
+            let mut told = telling.recent.through();
             let Ok((mut after, is_reset)) = self.place(resume).await else { return };
             yield Ok(self.greeting(after, is_reset));
             let mut keepalive = tokio::time::interval_at(Instant::now() + KEEPALIVE, KEEPALIVE);
             while !self.stopping.is_cancelled() {
                 told.mark_unchanged();
-                let batch = match self.recent.next(after) {
+                let batch = match telling.recent.next(after) {
                     Next::Batch(batch) => batch,
                     Next::InTheLog { floor } => {
                         let Ok(_turn) = self.readers.acquire().await else { return };
-                        let Ok(batch) = self.read(after, floor).await else { return };
+                        let Ok(batch) = self.read(telling.has_entries, after, floor).await else { return };
                         Arc::new(batch)
                     }
                     Next::Nothing => {
@@ -283,19 +309,19 @@ pub struct Figures {
 }
 
 /// Counts a client for as long as it is connected.
-struct Counted(Arc<Stats>);
+struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
-    fn new(stats: &Arc<Stats>) -> Self {
-        stats.clients.fetch_add(1, Ordering::Relaxed);
+    fn new(stats: &Stats, telling: &Telling) -> Self {
+        telling.clients.fetch_add(1, Ordering::Relaxed);
         stats.connections.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(stats))
+        Self(Arc::clone(&telling.clients))
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -303,20 +329,19 @@ impl Drop for Counted {
 ///
 /// `connected` says from where on; `call.created`, `call.updated`, `contact.updated` and `conversation.updated` are one
 /// event of the log each; `keepalive` comes every 30 seconds; `reset` says that the position is not one of this log, so
-/// that everything must be loaded again; `goodbye` is the last before callbook stops, with the time to wait in `retry`. `id` is to be sent back as
-/// `Last-Event-ID`, which browsers do, and then nothing is missed and nothing comes twice.
+/// that everything must be loaded again; `goodbye` is the last before callbook stops, with the time to wait in `retry`.
+/// `id` is to be sent back as `Last-Event-ID`, which browsers do, and then nothing is missed and nothing comes twice. A
+/// token that is revoked, and a browser that signs out, end their streams within about 30 seconds.
 ///
-/// What happened comes with where it had led by `asOf`, a position of the log that is the event's or a later one: of two
-/// frames that differ the one with the greater `asOf` holds. A frame of a call has `entry`, the call as lists show it: `sid` is the entry's `external_id`, `rootSid` the call at the top of the
-/// family, and `conversationId`, `name`, `handle`, `number`, `direction`, `status` (as people are shown it), `missed`,
-/// `live`, `line`, `startTime`, `answeredAt`, `endTime`, `duration` (seconds), and of the conversation `unreadCount` and
+/// With `entries=true` what happened comes with where it had led by `asOf`, a position of the log that is the event's or
+/// a later one: of two frames that differ the one with the greater `asOf` holds. A frame of a call has `entry`, the call
+/// as lists show it: `sid` is the entry's `external_id`, `rootSid` the call at the top of the family, and
+/// `conversationId`, `name`, `handle`, `number`, `direction`, `status` (as people are shown it), `missed`, `live`,
+/// `line`, `startTime`, `answeredAt`, `endTime`, `duration` (seconds), and of the conversation `unreadCount` and
 /// `archived`; what is not known is null. `entry` is null where no list shows the call. While the call at the top has
 /// not been seen, each leg is an entry of its own, without a conversation; the entry whose `sid` is `rootSid` takes the
 /// place of all of them. A frame of a contact has `conversationId`, one of a conversation `unreadCount` and `archived`
 /// besides; they are null before the first call.
-///
-/// A token that is revoked ends its streams within about 30 seconds, and so does a session that is signed out or that has
-/// expired.
 #[utoipa::path(
     get,
     path = "/events/calls",
@@ -324,6 +349,7 @@ impl Drop for Counted {
     params(
         ("Last-Event-ID" = Option<String>, Header, description = "The last `id` received; resumes after it"),
         ("after" = Option<String>, Query, description = "The same, or a position, where headers cannot be set"),
+        ("entries" = Option<bool>, Query, description = "Whether frames say where what happened has led"),
     ),
     responses((status = 200, description = "The stream, without an end", body = String, content_type = "text/event-stream")),
 )]
@@ -346,7 +372,11 @@ pub async fn calls(
         // A proxy that collects the answer would hold the events back.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(state.broadcaster.serve(resume, state.access, caller))).into_response())
+    let has_entries = Given::read(&uri)?.one("entries", TRUTH, truth)?.unwrap_or(false);
+    let broadcaster = state.broadcaster;
+    let telling = if has_entries { broadcaster.with_entries.clone() } else { broadcaster.plain.clone() };
+    let stream = broadcaster.serve(telling, resume, state.access, caller);
+    Ok((headers, Body::from_stream(stream)).into_response())
 }
 
 fn after(uri: &Uri, incarnation: &str) -> Result<Resume, ApiError> {

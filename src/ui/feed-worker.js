@@ -53,7 +53,8 @@ export class Feed {
   }
 
   connect() {
-    const source = new EventSource(this.id ? `/events/calls?after=${encodeURIComponent(this.id)}` : '/events/calls');
+    const after = this.id && `&after=${encodeURIComponent(this.id)}`;
+    const source = new EventSource(`/events/calls?entries=true${after}`);
     this.source = source;
     this.listen();
     source.addEventListener('connected', (event) => {

@@ -416,7 +416,7 @@ async fn the_live_stream_tells_of_edits_when_they_can_be_read() {
     let callbook = Callbook::start().await;
     callbook.twilio().send("voice-inbound", &incoming(&call_sid(1), CUSTOMER, OURS)).await;
     let from = callbook.settled().await;
-    let mut client = Client::connect(&callbook, Some(from)).await;
+    let mut client = Client::with_entries(&callbook, from).await;
     let (contact, state) = paths(&callbook, CUSTOMER).await;
     patch(&callbook, &contact, json!({ "name": "Ann", "notes": "x", "tags": ["VIP"] })).await;
     let last = patch(&callbook, &state, json!({ "archived": true })).await.position();

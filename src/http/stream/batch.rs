@@ -22,7 +22,12 @@ pub(super) struct Batch {
 
 impl Batch {
     /// Nothing is told of what this callbook does not know or cannot read: the projection says so.
-    pub fn of(events: &[StoredEvent], standings: &Standings, through: i64, incarnation: &str) -> Self {
+    pub fn of(
+        events: &[StoredEvent],
+        standings: Option<&Standings>,
+        through: i64,
+        incarnation: &str,
+    ) -> Self {
         let (mut bytes, mut ends) = (String::new(), Vec::with_capacity(events.len()));
         for stored in events {
             if let Some((name, data)) = told(stored, standings) {
@@ -56,19 +61,36 @@ pub(super) fn frame(id: &str, name: &str, data: &str) -> String {
 }
 
 /// The name and the data of an event.
-fn told(stored: &StoredEvent, standings: &Standings) -> Option<(&'static str, String)> {
+fn told(stored: &StoredEvent, standings: Option<&Standings>) -> Option<(&'static str, String)> {
     let (name, mut data) = match stored.aggregate_type.as_str() {
-        "call" => of_call(stored, standings)?,
-        "contact" => ("contact.updated", of_contact(stored, standings)?),
-        "conversation" => ("conversation.updated", of_conversation(stored, standings)?),
+        "call" => of_call(stored)?,
+        "contact" => ("contact.updated", of_contact(stored)?),
+        "conversation" => ("conversation.updated", of_conversation(stored)?),
         _ => return None,
     };
-    data["asOf"] = standings.position.into();
+    if let Some(standings) = standings {
+        add_standing(&mut data, stored, standings);
+    }
     Some((name, data.to_string()))
 }
 
-/// Seed 000's events and payload, and the entry that the call has in lists.
-fn of_call(stored: &StoredEvent, standings: &Standings) -> Option<(&'static str, Value)> {
+/// Where what happened has led by now.
+fn add_standing(data: &mut Value, stored: &StoredEvent, standings: &Standings) {
+    data["asOf"] = standings.position.into();
+    if stored.aggregate_type == "call" {
+        data["entry"] = json!(standings.call(&stored.aggregate_id).map(entry));
+        return;
+    }
+    let thread = standings.thread(&stored.aggregate_id);
+    data["conversationId"] = json!(thread.map(|thread| thread.conversation_id.to_string()));
+    if stored.aggregate_type == "conversation" {
+        data["unreadCount"] = json!(thread.map(|thread| thread.unread_count));
+        data["archived"] = json!(thread.map(|thread| thread.archived));
+    }
+}
+
+/// Seed 000's events and payload.
+fn of_call(stored: &StoredEvent) -> Option<(&'static str, Value)> {
     let event = CallEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok()?;
     let name = if matches!(event, CallEvent::Created(_)) { "call.created" } else { "call.updated" };
     let change = event.change();
@@ -80,7 +102,6 @@ fn of_call(stored: &StoredEvent, standings: &Standings) -> Option<(&'static str,
         "to": change.summary.to,
         "duration": change.summary.duration,
         "timestamp": iso(change.occurred_at),
-        "entry": standings.call(&stored.aggregate_id).map(entry),
     });
     Some((name, data))
 }
@@ -108,14 +129,9 @@ fn entry(standing: &CallStanding) -> Value {
 }
 
 /// What was changed. Notes are long, so they are to be asked for.
-fn of_contact(stored: &StoredEvent, standings: &Standings) -> Option<Value> {
+fn of_contact(stored: &StoredEvent) -> Option<Value> {
     let event = ContactEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok()?;
-    let thread = standings.thread(&stored.aggregate_id);
-    let mut data = json!({
-        "handle": stored.aggregate_id,
-        "conversationId": thread.map(|thread| thread.conversation_id.to_string()),
-        "timestamp": iso(event.occurred_at()),
-    });
+    let mut data = json!({ "handle": stored.aggregate_id, "timestamp": iso(event.occurred_at()) });
     match event {
         ContactEvent::Added { .. } => data["changed"] = "added".into(),
         ContactEvent::Renamed { name, .. } => {
@@ -131,21 +147,17 @@ fn of_contact(stored: &StoredEvent, standings: &Standings) -> Option<Value> {
     Some(data)
 }
 
-fn of_conversation(stored: &StoredEvent, standings: &Standings) -> Option<Value> {
+fn of_conversation(stored: &StoredEvent) -> Option<Value> {
     let event = ConversationEvent::decode(&stored.event_type, &stored.event_version, &stored.payload).ok()?;
     let (changed, up_to) = match event {
         ConversationEvent::Archived { up_to, .. } => ("archived", Some(up_to)),
         ConversationEvent::Unarchived { .. } => ("unarchived", None),
         ConversationEvent::Read { up_to, .. } => ("read", Some(up_to)),
     };
-    let thread = standings.thread(&stored.aggregate_id);
     Some(json!({
         "externalId": stored.aggregate_id,
-        "conversationId": thread.map(|thread| thread.conversation_id.to_string()),
         "changed": changed,
         "upTo": up_to.map(iso),
-        "unreadCount": thread.map(|thread| thread.unread_count),
-        "archived": thread.map(|thread| thread.archived),
         "timestamp": iso(event.occurred_at()),
     }))
 }
@@ -177,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_client_gets_the_frames_after_its_position_wherever_that_is() {
-        let batch = Batch::of(&[stored(3), stored(5), stored(6)], &Standings::default(), 8, "abc");
+        let batch = Batch::of(&[stored(3), stored(5), stored(6)], None, 8, "abc");
         for (position, expected) in [
             (0, &["abc-3", "abc-5", "abc-6"][..]),
             (3, &["abc-5", "abc-6"]),
@@ -199,7 +211,7 @@ mod tests {
         let other = StoredEvent { aggregate_type: "lead".to_owned(), ..stored(3) };
         let unheard_of = StoredEvent { event_type: "call.unheard_of".to_owned(), ..stored(4) };
         let events = [other, unheard_of, stored(5)];
-        let (bytes, count) = Batch::of(&events, &Standings::default(), 5, "abc").after(0);
+        let (bytes, count) = Batch::of(&events, None, 5, "abc").after(0);
         assert_eq!((ids(&bytes), count), (vec!["abc-5".to_owned()], 1));
     }
 }
