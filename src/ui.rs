@@ -29,7 +29,7 @@ struct Files;
 
 const DOCUMENT: &str = "index.html";
 
-/// What a file may do: a worker, ask callbook.
+/// What a file may do that runs by itself: a worker asks callbook.
 const FILE_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; frame-ancestors 'none'";
 
 /// Which version of the files this is. In a debug build, they are those of the working tree.

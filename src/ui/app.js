@@ -126,7 +126,7 @@ function App() {
     if (state.value === 'live' && wasCut.current) say('The connection is back, and nothing was missed.');
     if (state.value === 'live' || state.value === 'cut') wasCut.current = state.value === 'cut';
   }, [state.value]);
-  const title = PAGES[name]?.title ?? (name === 'sign-in' ? 'Sign in' : 'Board');
+  const title = Object.hasOwn(PAGES, name) ? PAGES[name].title : { '': 'Board', 'sign-in': 'Sign in' }[name] ?? 'No such page';
   const known = session.value;
   const signedOut = known && !known.caller;
   useEffect(() => {

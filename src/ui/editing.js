@@ -9,6 +9,9 @@ import { html, useId, useLayoutEffect, useRef, useState } from './view.js';
 /** What somebody has begun to write and has not saved, by what it is about: it is there when they come back. */
 const drafts = new Map();
 
+/** What was begun is of whoever began it. */
+export const forgetDrafts = () => drafts.clear();
+
 /**
  * A text that becomes a field when somebody wants to change it.
  * @param {{
@@ -32,7 +35,7 @@ export function Editable({ label, about, value, version, shown, save, many, long
   const latest = useRef({ value, version });
   latest.current = { value, version };
   const id = useId();
-  const isOpen = draft !== null;
+  const isOpen = draft !== null && !disabled;
   // Whoever opened it wants to type, and whoever closed it wants to go on where they were.
   useLayoutEffect(() => {
     if (isOpen && !wasOpen.current) field.current?.focus();
@@ -86,7 +89,7 @@ export function Editable({ label, about, value, version, shown, save, many, long
       ${!disabled && html`<button type="button" class="plain" ref=${button} aria-label=${`Edit ${label.toLowerCase()}`} onClick=${open}><${Icon} name="edit" /></button>`}</span>`;
   }
   const attributes = {
-    id, ref: field, value: draft, maxlength: longest, 'aria-describedby': `${id}-hint`, 'aria-invalid': problem ? 'true' : 'false',
+    id, ref: field, value: draft, readOnly: busy, maxlength: longest, 'aria-describedby': `${id}-hint`, 'aria-invalid': problem ? 'true' : 'false',
     onInput: (/** @type {any} */ event) => write(event.target.value),
     onKeyDown: (/** @type {KeyboardEvent} */ event) => {
       // It ends what an input method composes.

@@ -37,7 +37,12 @@ export class Feed {
     return { is: 'state', state: this.state, position: this.position };
   }
 
-  /** Begins, or goes on where it was: at once if somebody is signed in, and not before. */
+  /** Begins where nobody has, and goes on where it was cut off. */
+  follow() {
+    if (this.attempt === 0 || this.state === 'cut' || this.state === 'refused') this.open();
+  }
+
+  /** At once if somebody is signed in, and not before. */
   async open() {
     clearTimeout(this.retry);
     this.source?.close();
@@ -46,9 +51,11 @@ export class Feed {
     const answer = await fetch('/api/session', { signal: AbortSignal.timeout(PATIENCE) }).catch(() => null);
     if (attempt !== this.attempt) return;
     if (!answer?.ok) return this.cut();
-    const { caller } = await answer.json();
+    const said = await answer.json().catch(() => null);
     if (attempt !== this.attempt) return;
-    if (caller) this.connect();
+    // A proxy may answer in the place of callbook.
+    if (!said) return this.cut();
+    if (said.caller) this.connect();
     else this.become('refused');
   }
 
@@ -144,8 +151,7 @@ if ('onconnect' in self) {
     // A tab says goodbye where it can; one that could not costs a message that nobody reads.
     tab.onmessage = ({ data }) => {
       if (data === 'bye') tabs.delete(tab);
-      // The first tab opens it, and another one only what is not being opened.
-      if (data === 'open' && (feed.attempt === 0 || feed.state === 'cut' || feed.state === 'refused')) feed.open();
+      if (data === 'open') feed.follow();
       if (data === 'end') feed.end();
     };
     tab.postMessage(feed.greeting());

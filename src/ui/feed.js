@@ -114,7 +114,7 @@ if ('SharedWorker' in window) {
   say = (command) => worker.port.postMessage(command);
 } else {
   const feed = new Feed(hear);
-  say = (command) => (command === 'open' ? feed.open() : feed.end());
+  say = (command) => (command === 'open' ? feed.follow() : feed.end());
   addEventListener('online', () => feed.state === 'cut' && feed.open());
 }
 addEventListener('pagehide', () => say('bye'));

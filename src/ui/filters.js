@@ -53,7 +53,7 @@ let isWanted = false;
 /** Goes to where one searches. */
 export function search() {
   const box = document.querySelector('input[type=search]');
-  if (box instanceof HTMLInputElement) return box.focus();
+  if (box instanceof HTMLInputElement && box.checkVisibility()) return box.focus();
   isWanted = true;
   go('/inbox');
 }

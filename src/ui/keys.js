@@ -40,7 +40,7 @@ export function useKeys(keys) {
     return () => {
       here.value = here.peek().filter((key) => !mine.includes(key));
     };
-  }, [keys.map((key) => key.keys).join()]);
+  }, [keys.map(({ keys: pressed, does }) => `${pressed} ${does}`).join()]);
 }
 
 addEventListener('keydown', (event) => {

@@ -4,7 +4,7 @@ import { say } from './announce.js';
 import { Refused, get, query } from './api.js';
 import { listen } from './feed.js';
 import { Resource } from './resource.js';
-import { batch, effect, signal, useEffect, useMemo, useRef } from './view.js';
+import { batch, effect, html, signal, useEffect, useMemo, useRef } from './view.js';
 import { count, instant } from './words.js';
 
 /**
@@ -19,7 +19,7 @@ import { count, instant } from './words.js';
  *   whether a frame may have changed the list in a way that `patch` does not know
  * @property {(item: T, frame: import('./feed.js').Frame) => T | null} [patch]
  *   an item as a frame says that it is; null where it is gone
- * @property {boolean} [keep] whether whoever comes back finds what was read, and not only the first page
+ * @property {boolean} [keep] whether whoever comes back finds as many rows as there were
  * @property {number} [apart] least time between two loads because of what the stream tells, in milliseconds
  */
 
@@ -59,10 +59,13 @@ export class Listing {
     const { id, at, items } = this.shape;
     /** @type {T[]} */
     const fresh = page[items];
-    const known = new Set(fresh.map(id));
+    const listed = new Set(fresh.map(id));
     const last = fresh.at(-1);
+    const known = this.items.peek();
     const isBeyond = (/** @type {T} */ item) => !!last && (instant(at(item)) < instant(at(last)) || (at(item) === at(last) && BigInt(id(item)) < BigInt(id(last))));
-    const beyond = page.next_cursor ? this.items.peek().filter((item) => !known.has(id(item)) && isBeyond(item)) : [];
+    // Where the two have nothing in common, nobody knows what lies between, and the list begins anew.
+    const meets = page.next_cursor && !!last && known.some((item) => id(item) === id(last));
+    const beyond = meets ? known.filter((item) => !listed.has(id(item)) && isBeyond(item)) : [];
     batch(() => {
       this.items.value = [...fresh, ...beyond];
       this.total.value = page.total;
@@ -119,8 +122,10 @@ export class Listing {
   }
 }
 
-/** The last list of each path that is to be kept. @type {Map<string, { key: string, listing: Listing<any> }>} */
+/** How far each list had been read that is to be kept, by its path. @type {Map<string, { key: string, rows: number }>} */
 const kept = new Map();
+/** As many as the API gives at a time. */
+const LARGEST_PAGE = 200;
 
 /**
  * A list for as long as a component is there; another one under another key.
@@ -133,12 +138,18 @@ export function useListing(key, shape) {
   const listing = useMemo(() => {
     const wanted = shape();
     const known = kept.get(wanted.path);
-    if (known && known.key === String(key)) return known.listing;
-    const fresh = new Listing(wanted);
-    if (wanted.keep) kept.set(wanted.path, { key: String(key), listing: fresh });
-    return fresh;
+    const rows = known && known.key === String(key) ? known.rows : 0;
+    // Read anew, since nobody has listened meanwhile, and as far as it was.
+    const limit = Math.min(LARGEST_PAGE, Math.max(rows, Number(wanted.parameters.limit)));
+    return new Listing({ ...wanted, parameters: { ...wanted.parameters, limit } });
   }, key);
-  useEffect(() => listing.start(), [listing]);
+  useEffect(() => {
+    const stop = listing.start();
+    return () => {
+      stop();
+      if (listing.shape.keep) kept.set(listing.shape.path, { key: String(key), rows: listing.items.peek().length });
+    };
+  }, [listing]);
   return listing;
 }
 
@@ -157,3 +168,7 @@ export function useFound(listing, [one, many]) {
     say(`${count(total)} ${total === 1 ? one : many}`);
   }, [isThere, listing]);
 }
+
+/** What could not be read of a list, and how to ask for it again. @param {{ of: Listing<any> }} props */
+export const Unread = ({ of }) => of.problem.value && html`<p class="older"><span class="problem" role="alert">${of.problem.value.message}</span>
+  <button type="button" onClick=${of.more}>Try again</button></p>`;

@@ -9,7 +9,7 @@ const ICONS = {
   in: 'M18 6 7 17M7 8v9h9', out: 'M6 18 17 7M8 7h9v9', both: 'M4 9h14l-3-3M20 15H6l3 3',
   talk: 'M4 5h16v11H9l-5 4z', ring: 'M6 16V11a6 6 0 0 1 12 0v5l2 2H4zM10 21h4', wait: 'M12 7v5l3 2M12 3a9 9 0 1 0 .01 0z',
   missed: 'M5 8l7 6 7-6M5 8v5M5 8h5', done: 'M5 13l4 4 10-10', busy: 'M5 12h14M12 3a9 9 0 1 0 .01 0z', stop: 'M6 6l12 12M18 6 6 18',
-  failed: 'M12 8v5M12 16.500v.500M12 3 2 20h20z', archive: 'M4 8h16v12H4zM3 4h18v4H3zM10 12h4', unread: 'M12 8a4 4 0 1 0 .01 0z',
+  failed: 'M12 8v5M12 16.500v.500M12 3 2 20h20z', archive: 'M4 8h16v12H4zM3 4h18v4H3zM10 12h4',
   search: 'M10.500 4a6.500 6.500 0 1 0 .01 0zM15.500 15.500 20 20', down: 'M6 9l6 6 6-6', right: 'M9 6l6 6-6 6', left: 'M15 6l-6 6 6 6',
   play: 'M8 5l11 7-11 7z', pause: 'M8 5v14M16 5v14', edit: 'M4 20h4L19 9l-4-4L4 16z', download: 'M12 4v11M7 11l5 5 5-5M5 20h14',
   retry: 'M20 12a8 8 0 1 1-3-6.200M20 3v4h-4', live: 'M12 9a3 3 0 1 0 .01 0zM6 6a8.500 8.500 0 0 0 0 12M18 6a8.500 8.500 0 0 1 0 12',
@@ -46,7 +46,11 @@ document.addEventListener('visibilitychange', tick);
 export const today = computed(() => new Date(now.value).toDateString());
 
 /** @param {{ at: string }} props */
-export const When = ({ at }) => html`<time datetime=${at} title=${exactly(at)}>${when(at)}</time>`;
+export function When({ at }) {
+  // Yesterday's time is said otherwise than today's.
+  void today.value;
+  return html`<time datetime=${at} title=${exactly(at)}>${when(at)}</time>`;
+}
 
 /** @param {{ what: string }} props */
 export const Loading = ({ what }) => html`<p class="state state-loading"><span class="spinner" aria-hidden="true"></span>Loading ${what}…</p>`;

@@ -68,7 +68,7 @@ export function TimeSlider({ events, what, isCut }) {
     <button type="button" class="plain" aria-label="One event earlier" disabled=${index <= 0} onClick=${() => look(index - 1)}><${Icon} name="left" /></button>
     <input id="past" ref=${slider} type="range" min="0" max=${events.length} step="1" value=${index} aria-valuetext=${said}
       onInput=${(/** @type {any} */ input) => look(Number(input.target.value))} />
-    <button type="button" class="plain" aria-label="One event later" disabled=${asOf === null} onClick=${() => look(index + 1)}><${Icon} name="right" /></button>
+    <button type="button" class="plain" aria-label="One event later" disabled=${asOf === null} onClick=${() => look(found + 1)}><${Icon} name="right" /></button>
     <p>${event ? html`<strong>${exactly(event.recorded_at)}</strong> · ${told(event)} · position ${event.position}` : isPast ? `This is ${before}.` : 'Now'}</p>
     ${isPast && html`<button type="button" onClick=${() => {
       setQuery({ as_of: null });

@@ -38,6 +38,8 @@ function Wave({ url, of }) {
   const [at, setAt] = useState(0);
   const [isPlaying, setPlaying] = useState(false);
   const [speed, setSpeed] = useState(1);
+  const chosen = useRef(speed);
+  chosen.current = speed;
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   const [attempt, setAttempt] = useState(0);
 
@@ -55,6 +57,7 @@ function Wave({ url, of }) {
       wave.current = surfer;
       surfer.on('ready', (seconds) => {
         setDuration(seconds);
+        surfer.setPlaybackRate(chosen.current, true);
         // Where the browser lets a page begin to play by itself after a click.
         surfer.play().catch(() => {});
       });

@@ -84,6 +84,7 @@ export class Resource {
   stop() {
     this.isStopped = true;
     this.ends.forEach((end) => end());
+    this.ends = [];
     this.request?.abort();
     clearTimeout(this.timer);
     this.settle(false);
@@ -111,6 +112,7 @@ export class Resource {
 
   /** Loads it now. */
   async reload() {
+    if (this.isStopped) return;
     this.request?.abort();
     clearTimeout(this.timer);
     this.timer = 0;

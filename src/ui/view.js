@@ -4,8 +4,8 @@ import { h, render } from 'preact';
 import htm from 'htm';
 
 export { render };
-export { useCallback, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
-export { batch, computed, effect, signal, untracked, useComputed, useSignal, useSignalEffect } from '@preact/signals';
+export { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
+export { batch, computed, effect, signal, useComputed } from '@preact/signals';
 
 /** @type {(strings: TemplateStringsArray, ...values: unknown[]) => any} */
 export const html = htm.bind(h);

@@ -46,7 +46,9 @@ async fn somebody_signs_in_with_a_token_and_out_again() {
     // In all tabs, and the stream has ended with the session.
     browser.look_at(&first).await;
     browser.find(Named("heading", "Sign in")).await;
-    while callbook.get("/events/stats").await["connected_clients"] != 0 {}
+    let nobody_listens =
+        async || Ok((callbook.get("/events/stats").await["connected_clients"] == 0).then_some(()));
+    browser.until("nobody listens", nobody_listens).await;
     browser.go("/").await;
     browser.find(Named("heading", "Sign in")).await;
     browser.close().await;

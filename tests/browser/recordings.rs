@@ -30,7 +30,7 @@ fn wave() -> Bytes {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_recording_is_listened_to_in_its_thread_as_fast_as_somebody_wants() {
+async fn a_recording_is_listened_to_in_its_thread() {
     let media = Media::start(Answer::Audio(wave())).await;
     let never =
         ["RECONCILE_HOT_SECONDS", "RECONCILE_WARM_SECONDS", "RECONCILE_COLD_SECONDS"].map(|key| (key, "0"));
@@ -58,6 +58,8 @@ async fn a_recording_is_listened_to_in_its_thread_as_fast_as_somebody_wants() {
     browser.find(Like("group", "Recording of Incoming call")).await;
     browser.says("/ 0:02").await;
     browser.choose("Speed", "1.5").await;
+    let speed = browser.by_role("combobox", "Speed").await;
+    assert_eq!(speed.prop("value").await.unwrap().as_deref(), Some("1.5"));
     browser.find(Named("slider", "Place in the recording")).await;
     browser.find(Named("link", "Download the recording")).await;
     browser.close().await;

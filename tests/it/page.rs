@@ -73,7 +73,7 @@ async fn each_file_that_the_page_names_is_there_for_good_under_this_version_alon
         format!("/ui/{version}/index.html"),
         format!("/ui/{version}/jsconfig.json"),
         format!("/ui/{version}/vendor/refresh.mjs"),
-        format!("/ui/{version}/../ui.rs"),
+        format!("/ui/{version}/..%2f..%2fui.rs"),
     ] {
         assert_eq!(get(&callbook, &path).await.status(), 404, "{path}");
     }

@@ -32,8 +32,9 @@ pub struct Calls {
 
 /// Calls of all conversations, legs merged, the newest first; what the sync filters hide is not among them.
 ///
-/// With `Accept: text/csv`, or `format=csv` where no header can be set, every call that matches, in one file, whatever its size: a header line, then a line a call.
-/// Such a file has no pages. Text in it that a spreadsheet would take for a formula is preceded by an apostrophe.
+/// With `Accept: text/csv`, or `format=csv` where no header can be set, every call that matches, in one file, whatever
+/// its size: a header line, then a line a call. Such a file has no pages. Text in it that a spreadsheet would take for a
+/// formula is preceded by an apostrophe.
 #[utoipa::path(
     get, path = "/api/calls", tag = "calls",
     params(

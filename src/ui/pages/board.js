@@ -48,15 +48,15 @@ class Board {
     /** What was told while the calls were being asked for, and may be newer than the answer. @type {import('../feed.js').Frame[] | null} */
     this.meanwhile = null;
     this.loaded = new Resource(async ({ signal, after }) => {
-      this.meanwhile = [];
-      const answer = await get(`/api/conversations/active${query({ min_position: after || null })}`, signal);
+      const meanwhile = this.meanwhile = [];
+      const answer = await get(`/api/conversations/active${query({ min_position: after || null })}`, signal).finally(() => {
+        if (this.meanwhile === meanwhile) this.meanwhile = null;
+      });
       this.asOf = answer.position;
       this.calls = new Map(answer.calls.map((/** @type {any} */ call) => {
         const entry = entryOf(call);
         return [entry.sid, signalOf(entry)];
       }));
-      const meanwhile = this.meanwhile ?? [];
-      this.meanwhile = null;
       this.apply(meanwhile);
       this.sort();
       return { position: answer.position };
@@ -77,9 +77,9 @@ class Board {
     this.meanwhile?.push(...frames);
     let changed = false;
     for (const { data } of frames) {
-      if (data.changed === 'name') this.rename(data.handle, data.name);
       // What was loaded is newer than this.
       if (data.asOf < this.asOf) continue;
+      if (data.changed === 'name') this.rename(data.handle, data.name);
       const entry = /** @type {Entry | null | undefined} */ (data.entry);
       // A leg that stood for its call until the call itself was heard of, or a call that no list shows any more.
       if (entry?.sid !== data.callSid) changed = this.calls.delete(data.callSid) || changed;
@@ -187,7 +187,8 @@ function Missed() {
   const isListed = (sid) => missed.data.peek()?.calls.some((/** @type {any} */ call) => call.external_id === sid);
   const missed = useResource([], ({ signal, after }) => get(`/api/calls${query({
     missed: true, limit: 8, min_position: after || null,
-  })}`, signal), (frame) => !!frame.data.entry?.missed || isListed(frame.data.entry?.sid) || frame.name !== 'call.updated' && frame.name !== 'call.created');
+  })}`, signal), (frame) => !!frame.data.entry?.missed || isListed(frame.data.entry?.sid) || isListed(frame.data.callSid)
+    || frame.data.changed === 'name');
   return html`<section class="card" aria-labelledby="missed"><h2 id="missed">Recently missed</h2>
     <${Loaded} of=${missed} what="missed calls">${(/** @type {any} */ { calls }) => calls.length === 0
       ? html`<${Empty} title="Nobody was missed">Missed calls are listed here, the newest first.<//>`
@@ -202,11 +203,11 @@ function Missed() {
 export function BoardPage() {
   const board = useMemo(() => new Board(), []);
   useEffect(() => board.start(), [board]);
-  const waiting = useComputed(() => board.order.value.length);
+  const going = useComputed(() => board.order.value.length);
   return html`
     <div class="board">
       <section class="card in-progress" aria-labelledby="in-progress">
-        <h1 id="in-progress" tabindex="-1">In progress <span class="number">${waiting}</span></h1>
+        <h1 id="in-progress" tabindex="-1">In progress <span class="number">${going}</span></h1>
         <${Loaded} of=${board.loaded} what="calls in progress">${() => html`<${InProgress} board=${board} />`}<//>
       </section>
       <div class="side"><${Today} /><${Missed} /></div>

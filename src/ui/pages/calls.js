@@ -1,7 +1,7 @@
 // Calls across threads, as a table that can be filtered and taken away as CSV; and the page of one call.
 
 import { Filters, chosen } from '../filters.js';
-import { useFound, useListing } from '../listing.js';
+import { Unread, useFound, useListing } from '../listing.js';
 import { query } from '../api.js';
 import { Direction, Empty, Icon, Loaded, Standing, When } from '../parts.js';
 import { parts } from '../route.js';
@@ -45,15 +45,16 @@ function List() {
     id: (/** @type {any} */ call) => call.id, at: (/** @type {any} */ call) => call.created_at, apart: 1_000,
     // A filter may let a call in that changes; without one only a new call moves the others, and one that is over may have
     // got a recording.
-    concerns: ({ data: { entry } }, calls) => !!entry && (Object.values(filters).some(Boolean) || !entry.live || !calls.some((call) => call.external_id === entry.sid)),
+    concerns: ({ data: { entry, callSid } }, calls) => (!entry ? calls.some((call) => call.external_id === callSid) : Object.values(filters).some(Boolean) || !entry.live || !calls.some((call) => call.external_id === entry.sid)),
     patch: patched, keep: true,
   }));
   useFound(listing, ['call', 'calls']);
   return html`<${Loaded} of=${listing.first} what="calls">${() => listing.items.value.length === 0
-    ? html`<${Empty} title="No such call"><a href="/calls">Show all calls</a><//>`
+    ? Object.values(filters).some(Boolean) ? html`<${Empty} title="No such call"><a href="/calls">Show all calls</a><//>` : html`<${Empty} title="There is no call yet">The first one appears here by itself.<//>`
     : html`<div class="call-line call-line-head" aria-hidden="true"><span>Began</span><span>Who</span><span>Direction</span><span>Line</span><span>Outcome</span><span class="length">Length</span><span></span></div>
       <${Rows} items=${listing.items.value} height=${HEIGHT} label="Calls" total=${listing.total.value} onEnd=${listing.more}
-        id=${(/** @type {any} */ call) => call.id} row=${(/** @type {any} */ call) => html`<${Row} call=${call} />`} />`}<//>`;
+        id=${(/** @type {any} */ call) => call.id} row=${(/** @type {any} */ call) => html`<${Row} call=${call} />`} />
+      <${Unread} of=${listing} />`}<//>`;
 }
 
 function Calls() {

@@ -64,7 +64,7 @@ function claim(said) {
 const TABLES = { call_legs: 'leg', messages: 'entry', conversations: 'thread', contacts: 'contact' };
 const VERBS = { added: 'was added', changed: 'changed', removed: 'was removed' };
 /** Said by others already, or of no use to a person. */
-const PLAIN = /^(id|metadata\.|created_at|updated_at|root_call_sid|call_sid|twilio_sid|conversation_id|sync_state|former_parties|.*_malformed|.*_display|entry|is_final|announced|frozen|provisional)/;
+const PLAIN = /^(metadata\..*|id|created_at|updated_at|root_call_sid|call_sid|twilio_sid|conversation_id|sync_state|former_parties|.*_malformed|.*_display|entry|is_final|announced|frozen|provisional)$/;
 
 const seconds = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
 /** @param {string} iso */

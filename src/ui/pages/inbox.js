@@ -1,8 +1,8 @@
 // Threads: what was exchanged with whom, the newest first, and beside the list the thread that the address names.
 
 import { Filters, chosen } from '../filters.js';
-import { useFound, useListing } from '../listing.js';
-import { Empty, Icon, Loaded, Standing, When, today } from '../parts.js';
+import { Unread, useFound, useListing } from '../listing.js';
+import { Empty, Icon, Loaded, Standing, When } from '../parts.js';
 import { parts, place, withQuery } from '../route.js';
 import { Rows } from '../rows.js';
 import { html } from '../view.js';
@@ -26,7 +26,7 @@ function view() {
 
 /** The address of a thread in this list. @param {string} id */
 const addressOf = (id) => {
-  const [, rest = ''] = withQuery({ as_of: null, call: null, events: null }).split('?');
+  const [, rest = ''] = withQuery({ as_of: null, call: null }).split('?');
   return `/inbox/${id}${rest && `?${rest}`}`;
 };
 
@@ -59,8 +59,10 @@ function Row({ thread, isOpen }) {
 
 /** What the stream says of a thread. @param {any} thread @param {import('../feed.js').Frame} frame */
 function patched(thread, { name, data }) {
-  if (name === 'contact.updated' && data.handle === thread.external_id && data.name !== undefined) {
-    return { ...thread, contact: { ...thread.contact, display_name: data.name ?? thread.contact?.phone_number } };
+  if (name === 'contact.updated' && data.handle === thread.external_id && thread.contact) {
+    const { contact } = thread;
+    if (data.changed === 'name') return { ...thread, contact: { ...contact, display_name: data.name ?? contact.phone_number } };
+    if (data.changed === 'tags') return { ...thread, contact: { ...contact, tags: data.tags } };
   }
   const about = data.entry ?? data;
   if (about.conversationId !== thread.id) return thread;
@@ -84,6 +86,9 @@ function patched(thread, { name, data }) {
 function moves({ name, data }, threads) {
   if (Object.values(chosen()).some(Boolean)) return true;
   if (name === 'contact.updated') return false;
+  // Its newest call is shown no more, or has moved to another thread.
+  const former = threads.find(({ last_message: last }) => data.callSid && last?.external_id === data.callSid);
+  if (former && former.id !== data.entry?.conversationId) return true;
   const about = data.entry ?? data;
   const thread = threads.find(({ id }) => id === about.conversationId);
   if (thread) return !!data.entry && instant(data.entry.startTime) > instant(thread.last_message_at);
@@ -101,8 +106,6 @@ function List() {
     concerns: moves, patch: patched, apart: 1_000,
   }));
   useFound(listing, ['thread', 'threads']);
-  // Times are said by the day that it is.
-  void today.value;
   const isFiltered = Object.values(chosen()).some(Boolean);
   return html`<${Loaded} of=${listing.first} what="threads">${() => listing.items.value.length === 0
     ? html`<${Empty} title=${isFiltered ? 'No thread has such a call' : VIEWS[shown].empty}>
@@ -110,7 +113,8 @@ function List() {
     : html`<p class="quiet list-total">${count(listing.total.value)} ${listing.total.value === 1 ? 'thread' : 'threads'}</p>
       <${Rows} items=${listing.items.value} height=${HEIGHT} label="Threads" total=${listing.total.value} onEnd=${listing.more}
         id=${(/** @type {any} */ thread) => thread.id}
-        row=${(/** @type {any} */ thread) => html`<${Row} thread=${thread} isOpen=${thread.id === open} />`} />`}<//>`;
+        row=${(/** @type {any} */ thread) => html`<${Row} thread=${thread} isOpen=${thread.id === open} />`} />
+      <${Unread} of=${listing} />`}<//>`;
 }
 
 export function InboxPage() {

@@ -1,6 +1,7 @@
 // Signing in: a token once, from then on a cookie that no script reads.
 
 import { ask, session, whoAmI } from '../api.js';
+import { forgetDrafts } from '../editing.js';
 import { Icon } from '../parts.js';
 import { go, place } from '../route.js';
 import { html, useState } from '../view.js';
@@ -42,5 +43,6 @@ export function SignInPage() {
 /** Ends the session of this browser, in all of its tabs. */
 export async function signOut() {
   await ask('/api/session', { method: 'DELETE' });
+  forgetDrafts();
   await whoAmI();
 }

@@ -5,7 +5,7 @@ import { Refused, change, get, may, query } from '../api.js';
 import { Editable, undoable } from '../editing.js';
 import { useKeys } from '../keys.js';
 import { useListing } from '../listing.js';
-import { Direction, Empty, Icon, Loaded, Standing, When } from '../parts.js';
+import { Direction, Empty, Icon, Loaded, Standing, When, today } from '../parts.js';
 import { TimeSlider, moment, useLookingBack } from '../past.js';
 import { Player } from '../player.js';
 import { useResource } from '../resource.js';
@@ -19,6 +19,9 @@ const FURTHEST = 400;
 
 /** @param {string} id */
 const about = (id) => (/** @type {import('../feed.js').Frame} */ { data }) => (data.entry ?? data).conversationId === id;
+
+/** Whether a frame is about one of these calls, wherever that is by now. @param {import('../feed.js').Frame} frame @param {any[]} calls */
+const isOneOf = ({ data }, calls) => calls.some(({ external_id: sid }) => sid === data.callSid || sid === data.entry?.sid);
 
 /**
  * Changes what people know of somebody, as they have seen it: who edits what somebody else has changed is told so.
@@ -75,18 +78,26 @@ function Actions({ thread, of, calls }) {
   const archive = () => undoable(archived ? 'Thread is open again' : 'Thread archived',
     put(archived ? { archived: false } : { archived: true, archived_up_to: last_message_at }), put({ archived: !!archived }));
   // What was read cannot be made unread: the marker only moves on. So it moves when nobody has taken it back.
-  const [isMarked, setMarked] = useState(false);
+  /** Up to which position the page must come to show what was marked; nothing is sent while that is beyond all. */
+  const [marked, setMarked] = useState(0);
+  const isMarked = marked > of.asOf;
   const archiving = useRef(/** @type {HTMLButtonElement | null} */ (null));
   const read = () => {
     // By the calls that are shown, whatever the clock of this machine says.
     const ends = calls.map(({ call }) => call.end_time ?? call.start_time);
     const upTo = ends.reduce((last, end) => (instant(end) > instant(last) ? end : last), last_message_at);
-    setMarked(true);
+    setMarked(Infinity);
     archiving.current?.focus();
     announce('Marked as read', {
-      undo: () => setMarked(false),
+      undo: () => setMarked(0),
       done: () => {
-        change('PATCH', at, { read_up_to: upTo }, { keepalive: true }).then(({ position }) => of.outdated(position), complain).finally(() => setMarked(false));
+        change('PATCH', at, { read_up_to: upTo }, { keepalive: true }).then(({ position }) => {
+          setMarked(position);
+          of.outdated(position);
+        }, (error) => {
+          setMarked(0);
+          complain(error);
+        });
       },
     });
   };
@@ -149,7 +160,8 @@ export function Entry({ call, isNamed, isPast }) {
 }
 
 /**
- * The calls of a thread, now or as of a position. While another moment is being asked for, the last one is there.
+ * The calls of a thread, now or as of a position. While another moment is being asked for, those of the last one are
+ * there, and it is said that they are not those that are wanted.
  * @param {string} id
  * @param {number | null} asOf
  */
@@ -157,11 +169,11 @@ function useCalls(id, asOf) {
   const wanted = useListing([id, asOf], () => ({
     path: `/api/conversations/${id}/messages`, parameters: { limit: 20, as_of: asOf }, items: 'messages',
     id: (/** @type {any} */ call) => call.id, at: (/** @type {any} */ call) => call.created_at,
-    concerns: asOf === null ? about(id) : undefined,
+    concerns: asOf === null ? (frame, calls) => about(id)(frame) || isOneOf(frame, calls) : undefined,
   }));
-  const shown = useRef(wanted);
-  if (wanted.first.data.value || wanted.first.error.value) shown.current = wanted;
-  return shown.current;
+  const shown = useRef({ listing: wanted, asOf });
+  if (wanted.first.data.value || wanted.first.error.value) shown.current = { listing: wanted, asOf };
+  return { listing: shown.current.listing, isThere: shown.current.asOf === asOf };
 }
 
 /** @param {{ listing: import('../listing.js').Listing<any>, asOf: number | null }} props */
@@ -172,6 +184,7 @@ function Calls({ listing, asOf }) {
   useEffect(() => {
     if (isMissing && listing.cursor.value && listing.items.value.length < FURTHEST) listing.more();
   }, [isMissing, listing, listing.items.value.length]);
+  void today.value;
   return html`<${Loaded} of=${listing.first} what="calls">${() => {
     const calls = listing.items.value;
     if (calls.length === 0) return html`<${Empty} title=${asOf === null ? 'There is no call in this thread' : 'No call of this thread was known then'} />`;
@@ -210,7 +223,7 @@ function Past({ id }) {
 export function Thread({ id }) {
   const thread = useResource([id], ({ signal, after }) => get(`/api/conversations/${id}${query({ min_position: after || null })}`, signal), about(id));
   const asOf = moment();
-  const calls = useCalls(id, asOf);
+  const { listing: calls, isThere } = useCalls(id, asOf);
   const [isLooking, look] = useLookingBack();
   useKeys([{ keys: 't', does: 'Look back in time', run: look }]);
   const [, rest = ''] = withQuery({ as_of: null, call: null }).split('?');
@@ -222,11 +235,12 @@ export function Thread({ id }) {
           : conversation.contact ? html`<${Card} contactId=${conversation.contact.id} thread=${conversation} />`
           : html`<h1 class="thread-name">${nameOf(conversation).name}</h1><p class="quiet">Callers who withhold their number cannot be told apart, so they share one thread.</p>`}</div>
         <div class="thread-tools">
-          ${asOf === null && may('dispatcher') && html`<${Actions} thread=${conversation} of=${thread} calls=${calls.items.value} />`}
+          ${asOf === null && isThere && may('dispatcher') && html`<${Actions} thread=${conversation} of=${thread} calls=${calls.items.value} />`}
           <button type="button" aria-expanded=${isLooking ? 'true' : 'false'} onClick=${look}><${Icon} name="past" />Look back</button>
         </div>
       </header>
       ${conversation.stale && html`<p class="warning"><${Icon} name="failed" />A call of this thread is quarantined, so it may lack something.</p>`}
       ${isLooking && html`<${Past} id=${id} />`}
-      <${Calls} listing=${calls} asOf=${asOf} />`}<//>`;
+      ${!isThere && html`<p class="quiet"><span class="spinner" aria-hidden="true"></span>Loading ${asOf === null ? 'what is known now' : 'what was known then'}…</p>`}
+      <div class=${isThere ? undefined : 'waiting'}><${Calls} listing=${calls} asOf=${asOf} /></div>`}<//>`;
 }

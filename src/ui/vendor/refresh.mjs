@@ -2,8 +2,9 @@
 // delete its integrity, and run this.
 //
 //   node refresh.mjs            fetch, compare with the pinned hash (or write it where there is none), put in place
-//   node refresh.mjs --check    whether what is here is what was released: what CI asks
-//   node refresh.mjs --tools D  fetch everything, the tools of the tests too, into D/node_modules
+//   node refresh.mjs --check    whether what is here is what is pinned
+//   node refresh.mjs --tools D  fetch everything, the tools of the tests too, into D/node_modules, and see whether what
+//                               is pinned is what was released
 
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -35,12 +36,6 @@ function fetch(pin, scratch) {
   return folder;
 }
 
-/** One package a line would be long, and JSON.stringify has nothing between that and a value a line. */
-function write() {
-  const text = JSON.stringify({ packages }, null, 2);
-  writeFileSync(pins, `${text}\n`);
-}
-
 function refresh() {
   const scratch = mkdtempSync(join(tmpdir(), 'vendor-'));
   try {
@@ -52,7 +47,7 @@ function refresh() {
         pin.hashes[name] = digest(join(here, name));
       }
     }
-    write();
+    writeFileSync(pins, `${JSON.stringify({ packages }, null, 2)}\n`);
   } finally {
     rmSync(scratch, { recursive: true });
   }
@@ -73,8 +68,13 @@ function tools(folder) {
     for (const pin of packages) {
       if (!pin.integrity) throw new Error(`vendor.json pins no hash of ${pin.name}; run refresh.mjs first`);
       const place = join(folder, 'node_modules', pin.name);
+      const released = fetch(pin, scratch);
+      for (const [from, name] of Object.entries(pin.files ?? {})) {
+        const found = digest(join(released, from));
+        if (found !== pin.hashes[name]) throw new Error(`vendor.json says ${name} is ${pin.hashes[name]}, but it was released as ${found}`);
+      }
       rmSync(place, { recursive: true, force: true });
-      cpSync(fetch(pin, scratch), place, { recursive: true });
+      cpSync(released, place, { recursive: true });
     }
   } finally {
     rmSync(scratch, { recursive: true });

@@ -11,15 +11,15 @@ const ROLES = [['viewer', 'Viewer: reads calls and threads'], ['dispatcher', 'Di
   ['engineer', 'Engineer: sees to operations'], ['admin', 'Admin: says who else may']];
 
 /** A page that did not come encrypted has no clipboard. @param {string} text */
-const copied = async (text) => navigator.clipboard.writeText(text);
+const copy = async (text) => navigator.clipboard.writeText(text);
 
 /** The token, this once. @param {{ made: { name: string, token: string }, onDone: () => void }} props */
 function Made({ made, onDone }) {
-  const copy = () => copied(made.token).then(() => announce('The token was copied'), () => complain('The browser does not let it be copied. Select it and copy it by hand.'));
+  const take = () => copy(made.token).then(() => announce('The token was copied'), () => complain('The browser does not let it be copied. Select it and copy it by hand.'));
   return html`<section class="card made" aria-labelledby="made"><h2 id="made"><${Icon} name="keys" />The token for ${made.name}</h2>
     <p>It is shown this once and kept nowhere. Copy it now.</p>
     <p class="secret"><code tabindex="0" role="textbox" aria-readonly="true" aria-label="Token">${made.token}</code>
-      <button type="button" class="main" onClick=${copy}>Copy</button><button type="button" onClick=${onDone}>I have it</button></p></section>`;
+      <button type="button" class="main" onClick=${take}>Copy</button><button type="button" onClick=${onDone}>I have it</button></p></section>`;
 }
 
 /** @param {{ onMade: (made: any) => void }} props */
