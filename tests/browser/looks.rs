@@ -167,7 +167,7 @@ async fn everybody_can_read_what_there_is_before_the_first_call_and_before_signi
     for (name, path, says) in [
         ("board-empty", "/", "No call is in progress"),
         ("threads-empty", "/inbox", "No thread is open"),
-        ("calls-empty", "/calls", "No such call"),
+        ("calls-empty", "/calls", "There is no call yet"),
         ("statistics-empty", "/stats", "Statistics"),
     ] {
         browser.go(path).await;
