@@ -1,7 +1,7 @@
 //! The live board: it follows what happens, and after a cut it goes on where it was.
 
 use crate::browser::Browser;
-use crate::browser::Seen::{Like, Named};
+use crate::browser::Seen::Like;
 use crate::phone::{Call, missed};
 use crate::proxy::Proxy;
 use crate::support::{CUSTOMER, Callbook};
