@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ingest;
 use crate::simulator::{Endpoint, Sent};
@@ -66,9 +66,10 @@ fn name((event_type, payload): &Content) -> String {
         .fold(event_type.clone(), |text, value| format!("{text} {value}"))
 }
 
-/// `payload` as an object with sorted keys, which is how serde_json keeps one.
+/// `payload` with its keys sorted: one side has them as they were sent, the other as the database keeps them.
 pub(super) fn content(event_type: &str, payload: &Value) -> Content {
-    (event_type.to_owned(), payload.to_string())
+    let sorted: BTreeMap<_, _> = payload.as_object().into_iter().flatten().collect();
+    (event_type.to_owned(), json!(sorted).to_string())
 }
 
 fn event_type(endpoint: Endpoint) -> &'static str {
