@@ -29,7 +29,7 @@ use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use projections::chain;
 use projections::generation::Snapshot;
-use projections::log::{self, StoredEvent};
+use projections::log;
 use projections::runner::Progress;
 use serde::Serialize;
 use serde_json::json;
@@ -203,10 +203,14 @@ impl Broadcaster {
     /// The next events after `after`, none beyond `reached`; with entries, also where what they are about stands by now.
     async fn read(&self, has_entries: bool, after: i64, reached: i64) -> sqlx::Result<Batch> {
         // The read model has come to `reached`, so whoever opens it now finds these events reflected.
-        let mut snapshot = Snapshot::open(&self.pool).await?;
-        let events: Vec<StoredEvent> = log::read_after(snapshot.connection(), after, reached, PAGE).await?;
-        let standings = if has_entries { Some(snapshot.standings(&events).await?) } else { None };
-        drop(snapshot);
+        let (events, standings) = if has_entries {
+            let mut snapshot = Snapshot::open(&self.pool).await?;
+            let events = log::read_after(snapshot.connection(), after, reached, PAGE).await?;
+            let standings = snapshot.standings(&events).await?;
+            (events, Some(standings))
+        } else {
+            (log::read_after(&mut *self.pool.acquire().await?, after, reached, PAGE).await?, None)
+        };
         let is_full = i64::try_from(events.len()).is_ok_and(|count| count >= PAGE);
         let through = events.last().filter(|_| is_full).map_or(reached, |event| event.position);
         Ok(Batch::of(&events, standings.as_ref(), through, &self.incarnation))
