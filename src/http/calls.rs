@@ -13,7 +13,7 @@ use domain::sid::CallSid;
 use projections::history::PastCall;
 
 use super::as_of::{AsOf, AsOfParam};
-use super::conversations::{Past, open, unreadable};
+use super::conversations::{Past, open, page_of, unreadable};
 use super::given::whole_number;
 use super::problem::{ApiError, Problem};
 use super::sid::{OfCall, Sid};
@@ -75,16 +75,15 @@ pub async fn events(
 ) -> Result<Json<CallEvents>, ApiError> {
     let (after, limit) = window(&uri)?;
     let mut snapshot = open(&state).await?;
-    let mut events = snapshot.events(sid.as_str(), after, limit + 1).await.map_err(unreadable)?;
+    let events = snapshot.events(sid.as_str(), after, limit + 1).await.map_err(unreadable)?;
     if events.is_empty() && (after == 0 || snapshot.call(sid.as_str()).await.map_err(unreadable)?.is_none()) {
         return Err(unknown(&sid));
     }
     let size = usize::try_from(limit).unwrap_or(0);
-    let more = events.len() > size;
-    events.truncate(size);
+    let (events, next_after) = page_of(events, size, |event| event.stored.position);
     Ok(Json(CallEvents {
         sid: sid.to_string(),
-        next_after: events.last().filter(|_| more).map(|event| event.stored.position),
+        next_after,
         events: events.iter().map(CallEvent::from).collect(),
         position: snapshot.position(),
     }))

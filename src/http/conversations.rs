@@ -229,11 +229,7 @@ pub(super) fn one_more(window: &page::Window) -> (Window, usize) {
 }
 
 /// Cuts off the one row more, and says where the next page begins if it was there.
-pub(super) fn page_of<T>(
-    mut rows: Vec<T>,
-    limit: usize,
-    cursor: impl Fn(&T) -> Cursor,
-) -> (Vec<T>, Option<Cursor>) {
+pub(super) fn page_of<T, C>(mut rows: Vec<T>, limit: usize, cursor: impl Fn(&T) -> C) -> (Vec<T>, Option<C>) {
     let more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().filter(|_| more).map(cursor);

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use time::serde::rfc3339;
 use utoipa::ToSchema;
 
-use super::{known, open, unreadable};
+use super::{known, open, page_of, unreadable};
 use crate::app::AppState;
 use crate::http::given::whole_number;
 use crate::http::page::{Id, IdParam};
@@ -73,8 +73,7 @@ pub async fn list(State(state): State<AppState>, Id(id): Id, uri: Uri) -> Result
     let party = known(&mut snapshot, id).await?.conversation.external_id;
     let events = snapshot.thread_events(id, &party, before, limit + 1).await.map_err(unreadable)?;
     let size = usize::try_from(limit).unwrap_or(0);
-    let more = events.len() > size;
-    let moments: Vec<_> = events.into_iter().take(size).map(MomentOfThread::from).collect();
-    let next_before = moments.last().filter(|_| more).map(|moment| moment.position);
+    let (events, next_before) = page_of(events, size, |event| event.position);
+    let moments = events.into_iter().map(MomentOfThread::from).collect();
     Ok(Json(Moments { moments, next_before, position: snapshot.position() }))
 }
