@@ -30,6 +30,7 @@ export class Feed {
     this.retry = 0;
     this.silence = 0;
     this.flushing = false;
+    addEventListener('online', () => this.state === 'cut' && this.open());
   }
 
   /** What a tab that joins has to know. */
@@ -156,5 +157,4 @@ if ('onconnect' in self) {
     };
     tab.postMessage(feed.greeting());
   });
-  self.addEventListener('online', () => feed.state === 'cut' && feed.open());
 }

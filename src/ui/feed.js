@@ -115,7 +115,6 @@ if ('SharedWorker' in window) {
 } else {
   const feed = new Feed(hear);
   say = (command) => (command === 'open' ? feed.follow() : feed.end());
-  addEventListener('online', () => feed.state === 'cut' && feed.open());
 }
 addEventListener('pagehide', () => say('bye'));
 addEventListener('pageshow', (event) => event.persisted && location.reload());

@@ -3,7 +3,7 @@
 import { say } from './announce.js';
 import { Refused, get, query } from './api.js';
 import { listen } from './feed.js';
-import { Resource } from './resource.js';
+import { Resource, read } from './resource.js';
 import { batch, effect, html, signal, useEffect, useMemo, useRef } from './view.js';
 import { count, instant } from './words.js';
 
@@ -36,7 +36,7 @@ export class Listing {
     this.isReading = signal(false);
     const { path, parameters, concerns, apart } = shape;
     this.first = new Resource(
-      ({ signal, after }) => get(`${path}${query({ ...parameters, min_position: after || null })}`, signal),
+      read(path, parameters),
       concerns && ((frame) => concerns(frame, this.items.peek())),
       { apart },
     );
@@ -54,18 +54,24 @@ export class Listing {
     return () => ends.forEach((end) => end());
   }
 
+  /** As the API orders lists: the newest first, ties by id. @param {T} a @param {T} b */
+  compare(a, b) {
+    const { at, id } = this.shape;
+    const [one, other] = [instant(at(a)), instant(at(b))];
+    return one === other ? Number(BigInt(id(b)) - BigInt(id(a))) : one < other ? 1 : -1;
+  }
+
   /** The first page as it is now, and what was read beyond it. @param {any} page */
   merge(page) {
-    const { id, at, items } = this.shape;
+    const { id, items } = this.shape;
     /** @type {T[]} */
     const fresh = page[items];
     const listed = new Set(fresh.map(id));
     const last = fresh.at(-1);
     const known = this.items.peek();
-    const isBeyond = (/** @type {T} */ item) => !!last && (instant(at(item)) < instant(at(last)) || (at(item) === at(last) && BigInt(id(item)) < BigInt(id(last))));
     // Where the two have nothing in common, nobody knows what lies between, and the list begins anew.
     const meets = page.next_cursor && !!last && known.some((item) => id(item) === id(last));
-    const beyond = meets ? known.filter((item) => !listed.has(id(item)) && isBeyond(item)) : [];
+    const beyond = meets ? known.filter((item) => !listed.has(id(item)) && this.compare(last, item) < 0) : [];
     batch(() => {
       this.items.value = [...fresh, ...beyond];
       this.total.value = page.total;
@@ -86,12 +92,8 @@ export class Listing {
       return now ? [now] : [];
     });
     if (!changed) return;
-    const { at, id } = this.shape;
     // When something began is known better later on.
-    items.sort((a, b) => {
-      const [one, other] = [instant(at(a)), instant(at(b))];
-      return one === other ? Number(BigInt(id(b)) - BigInt(id(a))) : one < other ? 1 : -1;
-    });
+    items.sort((a, b) => this.compare(a, b));
     batch(() => {
       this.items.value = items;
       this.total.value -= known.length - items.length;

@@ -1,6 +1,6 @@
 // What a page shows of the API, kept up to date by the live stream.
 
-import { Refused } from './api.js';
+import { Refused, get, query } from './api.js';
 import { floor, listen, position } from './feed.js';
 import { batch, effect, signal, useEffect, useMemo } from './view.js';
 
@@ -33,6 +33,14 @@ export function showPosition() {
 /**
  * @typedef {{ signal: AbortSignal, after: number }} Asked `after`: a position that the answer must not be before
  */
+
+/**
+ * Asks the API for something, as of no earlier than what has been told of it.
+ * @param {string} path
+ * @param {Parameters<typeof query>[0]} [parameters]
+ * @returns {(asked: Asked) => Promise<any>}
+ */
+export const read = (path, parameters) => ({ signal, after }) => get(`${path}${query({ ...parameters, min_position: after || null })}`, signal);
 
 /**
  * Something that is loaded, and loaded again when the stream says that it has changed. What was loaded is shown

@@ -88,6 +88,21 @@ export function party(handle) {
 }
 
 /**
+ * What somebody is called, and their number where that is another thing.
+ * @param {{ name?: string | null, number?: string | null, handle?: string | null }} who
+ */
+export function called({ name, number, handle }) {
+  const shown = number ?? party(handle);
+  return name && name !== shown ? { name, number: shown } : { name: shown, number: null };
+}
+
+/** The same of a contact as REST has it. @param {any} contact */
+export const calledAs = (contact) => called({ name: contact?.display_name, number: contact?.phone_number, handle: contact?.handle });
+
+/** A contact with another name, or with none. @param {any} contact @param {string | null} name */
+export const renamed = (contact, name) => ({ ...contact, display_name: name ?? contact.phone_number });
+
+/**
  * What a call is, in a word and a picture.
  * @param {{ status: string, live: boolean, missed: boolean, direction: string }} call
  * @returns {{ word: string, icon: string, tone: 'live' | 'waiting' | 'good' | 'bad' | 'quiet' }}

@@ -2,11 +2,9 @@
 
 use crate::browser::Browser;
 use crate::browser::Seen::Like;
-use crate::phone::{Call, missed};
+use crate::phone::{Call, SHOWN, missed};
 use crate::proxy::Proxy;
 use crate::support::{CUSTOMER, Callbook};
-
-const SHOWN: &str = "+1 (508) 514-0320";
 
 /// Others that call, and how they are shown.
 const OTHERS: [(&str, &str); 3] = [

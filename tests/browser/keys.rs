@@ -4,12 +4,8 @@ use thirtyfour::Key;
 
 use crate::browser::Browser;
 use crate::browser::Seen::{Like, Named};
-use crate::phone::missed;
+use crate::phone::{OTHER, OTHER_SHOWN, SHOWN, missed};
 use crate::support::{CUSTOMER, Callbook};
-
-const SHOWN: &str = "+1 (508) 514-0320";
-const OTHER: &str = "+15085140321";
-const OTHER_SHOWN: &str = "+1 (508) 514-0321";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_mark_lists_the_keys() {

@@ -6,6 +6,12 @@ use time::{Duration, OffsetDateTime};
 use crate::support::client::{Pairs, dial_action, incoming, lasting, status};
 use crate::support::{Callbook, DISPATCHER, OURS, call_sid};
 
+/// The customer of the tests, as people read their number.
+pub const SHOWN: &str = "+1 (508) 514-0320";
+/// Somebody else, and how they are shown.
+pub const OTHER: &str = "+15085140321";
+pub const OTHER_SHOWN: &str = "+1 (508) 514-0321";
+
 /// A call of somebody to us, which the dispatcher is dialled for.
 pub struct Call<'a> {
     callbook: &'a Callbook,

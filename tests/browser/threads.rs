@@ -6,12 +6,8 @@ use thirtyfour::Key;
 
 use crate::browser::Browser;
 use crate::browser::Seen::{Like, Named};
-use crate::phone::{Call, answered, missed};
+use crate::phone::{Call, OTHER, OTHER_SHOWN, SHOWN, answered, missed};
 use crate::support::{CUSTOMER, Callbook};
-
-const SHOWN: &str = "+1 (508) 514-0320";
-const OTHER: &str = "+15085140321";
-const OTHER_SHOWN: &str = "+1 (508) 514-0321";
 
 /// As the API has it.
 async fn thread(callbook: &Callbook, party: &str) -> Value {

@@ -1,12 +1,11 @@
 // The live board: what is going on now, what today has been, and who was missed.
 
-import { get, query } from '../api.js';
 import { isOver, listen, state } from '../feed.js';
 import { Direction, Empty, Icon, Loaded, Standing, When, now, today } from '../parts.js';
-import { Resource, useResource } from '../resource.js';
+import { Resource, read, useResource } from '../resource.js';
 import { Rows } from '../rows.js';
 import { html, signal, useComputed, useEffect, useMemo } from '../view.js';
-import { clock, count, instant, midnight, party, share, spoken, timeZone } from '../words.js';
+import { called, clock, count, instant, midnight, party, share, spoken, timeZone } from '../words.js';
 
 /** @typedef {import('../feed.js').Entry} Entry */
 
@@ -47,9 +46,9 @@ class Board {
     this.asOf = 0;
     /** What was told while the calls were being asked for, and may be newer than the answer. @type {import('../feed.js').Frame[] | null} */
     this.meanwhile = null;
-    this.loaded = new Resource(async ({ signal, after }) => {
+    this.loaded = new Resource(async (asked) => {
       const meanwhile = this.meanwhile = [];
-      const answer = await get(`/api/conversations/active${query({ min_position: after || null })}`, signal).finally(() => {
+      const answer = await read('/api/conversations/active')(asked).finally(() => {
         if (this.meanwhile === meanwhile) this.meanwhile = null;
       });
       this.asOf = answer.position;
@@ -129,11 +128,13 @@ class Board {
 /** @param {Entry} entry */
 const signalOf = (entry) => signal(entry);
 
+/** Where a call is shown: in its thread, if it has one. @param {Entry} call */
+const addressOf = ({ sid, conversationId }) => (conversationId ? `/inbox/${conversationId}?call=${sid}` : `/calls/${sid}`);
+
 /** @param {{ call: Entry }} props */
-export const Who = ({ call }) => {
-  const number = call.number ?? party(call.handle);
-  const name = call.name && call.name !== number ? call.name : null;
-  return html`<span class="who"><strong>${name ?? number}</strong>${name && html`<span class="quiet">${number}</span>`}</span>`;
+const Who = ({ call }) => {
+  const { name, number } = called(call);
+  return html`<span class="who"><strong>${name}</strong>${number && html`<span class="quiet">${number}</span>`}</span>`;
 };
 
 /** @param {{ call: Entry }} props */
@@ -144,9 +145,8 @@ function Running({ call }) {
 
 /** @param {{ call: import('@preact/signals').Signal<Entry> }} props */
 function Row({ call }) {
-  const { sid, conversationId, direction, line } = call.value;
-  const to = conversationId ? `/inbox/${conversationId}?call=${sid}` : `/calls/${sid}`;
-  return html`<a class="call-row" href=${to}>
+  const { direction, line } = call.value;
+  return html`<a class="call-row" href=${addressOf(call.value)}>
     <${Who} call=${call.value} />
     <${Direction} direction=${direction} />
     <span class="line quiet">${line ? party(line) : '–'}</span>
@@ -168,9 +168,7 @@ function InProgress({ board }) {
 }
 
 function Today() {
-  const figures = useResource([today.value], ({ signal, after }) => get(`/api/stats${query({
-    by: 'day', tz: timeZone, from: midnight(), min_position: after || null,
-  })}`, signal), isOver, { apart: FIGURES_APART, isLate: true });
+  const figures = useResource([today.value], read('/api/stats', { by: 'day', tz: timeZone, from: midnight() }), isOver, { apart: FIGURES_APART, isLate: true });
   return html`<section class="card" aria-labelledby="today"><h2 id="today">Today</h2>
     <${Loaded} of=${figures} what="today's figures">${(/** @type {any} */ { total }) => html`<dl class="figures">
       <div><dt>Calls</dt><dd>${count(total.calls)}</dd></div>
@@ -185,16 +183,14 @@ function Today() {
 function Missed() {
   /** @param {string | undefined} sid */
   const isListed = (sid) => missed.data.peek()?.calls.some((/** @type {any} */ call) => call.external_id === sid);
-  const missed = useResource([], ({ signal, after }) => get(`/api/calls${query({
-    missed: true, limit: 8, min_position: after || null,
-  })}`, signal), (frame) => !!frame.data.entry?.missed || isListed(frame.data.entry?.sid) || isListed(frame.data.callSid)
+  const missed = useResource([], read('/api/calls', { missed: true, limit: 8 }), (frame) => !!frame.data.entry?.missed || isListed(frame.data.entry?.sid) || isListed(frame.data.callSid)
     || frame.data.changed === 'name');
   return html`<section class="card" aria-labelledby="missed"><h2 id="missed">Recently missed</h2>
     <${Loaded} of=${missed} what="missed calls">${(/** @type {any} */ { calls }) => calls.length === 0
       ? html`<${Empty} title="Nobody was missed">Missed calls are listed here, the newest first.<//>`
       : html`<ul class="missed">${calls.map((/** @type {any} */ call) => {
         const entry = entryOf(call);
-        return html`<li key=${entry.sid}><a href=${entry.conversationId ? `/inbox/${entry.conversationId}?call=${entry.sid}` : `/calls/${entry.sid}`}>
+        return html`<li key=${entry.sid}><a href=${addressOf(entry)}>
           <${Icon} name="missed" /><${Who} call=${entry} /><span class="quiet"><${When} at=${entry.startTime} /></span></a></li>`;
       })}</ul>`}<//>
   </section>`;

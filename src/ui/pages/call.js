@@ -1,14 +1,14 @@
 // One call: its legs, its recording, what was recorded of it, and why it is what it is.
 
-import { get, may, query } from '../api.js';
+import { may } from '../api.js';
 import { Direction, Icon, Loaded, Standing, When } from '../parts.js';
 import { TimeSlider, moment, told, useLookingBack } from '../past.js';
 import { Player } from '../player.js';
-import { useResource } from '../resource.js';
+import { read, useResource } from '../resource.js';
 import { place, withQuery } from '../route.js';
 import { useKeys } from '../keys.js';
 import { html } from '../view.js';
-import { exactly, party, spoken } from '../words.js';
+import { called, calledAs, exactly, party, spoken } from '../words.js';
 import { Explain } from './explain.js';
 
 const TABS = { legs: 'Legs', events: 'Events', explain: 'Explain' };
@@ -42,11 +42,10 @@ const Events = ({ events }) => html`<ol class="events" aria-label="Events of thi
 function Summary({ call, asOf }) {
   const { message, legs } = call;
   const who = message?.contact;
-  const number = who?.phone_number ?? party(who?.handle ?? (message ? null : legs[0]?.from));
-  const name = who?.display_name && who.display_name !== number ? who.display_name : null;
+  const { name, number } = message ? calledAs(who) : called({ handle: legs[0]?.from });
   return html`<header class="head"><div>
-      <h1 tabindex="-1">${name ?? number}</h1>
-      <p class="quiet">${name && html`${number} · `}<code>${call.root_sid}</code></p>
+      <h1 tabindex="-1">${name}</h1>
+      <p class="quiet">${number && html`${number} · `}<code>${call.root_sid}</code></p>
       ${message ? html`<p class="call-facts"><${Direction} direction=${message.direction} />
           <${Standing} call=${{ status: message.call_status, live: message.live, missed: message.missed, direction: message.direction }} />
           <span>${spoken(message.duration)}</span><span class="quiet"><${When} at=${message.call.start_time} /></span></p>`
@@ -55,7 +54,7 @@ function Summary({ call, asOf }) {
     </div>
     ${call.conversation_id && html`<a class="button" href=${`/inbox/${call.conversation_id}?call=${call.root_sid}`}>To the thread</a>`}
   </header>
-  ${asOf === null && message?.call.recording_url && html`<${Player} url=${message.call.recording_url} of=${name ?? number} />`}`;
+  ${asOf === null && message?.call.recording_url && html`<${Player} url=${message.call.recording_url} of=${name} />`}`;
 }
 
 /** @param {{ sid: string }} props */
@@ -66,13 +65,13 @@ export function CallPage({ sid }) {
     const root = call.data.peek()?.root_sid ?? sid;
     return data.callSid === sid || data.entry?.sid === root;
   };
-  const call = useResource([sid, asOf], ({ signal, after }) => get(`/api/calls/${sid}${query({ as_of: asOf, min_position: after || null })}`, signal),
+  const call = useResource([sid, asOf], read(`/api/calls/${sid}`, { as_of: asOf }),
     asOf === null ? (frame) => isOfIt(frame) : undefined);
-  const events = useResource([sid], async ({ signal, after }) => {
+  const events = useResource([sid], async (asked) => {
     // All of them: the slider goes over each.
     const all = [];
     for (let last = /** @type {number | null} */ (0), position = 0; ;) {
-      const page = await get(`/api/calls/${sid}/events${query({ limit: 200, after: last, min_position: after || null })}`, signal);
+      const page = await read(`/api/calls/${sid}/events`, { limit: 200, after: last })(asked);
       all.push(...page.events);
       position ||= page.position;
       last = page.next_after;

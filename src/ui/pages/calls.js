@@ -7,7 +7,7 @@ import { Direction, Empty, Icon, Loaded, Standing, When } from '../parts.js';
 import { parts } from '../route.js';
 import { Rows } from '../rows.js';
 import { html } from '../view.js';
-import { party, spoken } from '../words.js';
+import { calledAs, party, renamed, spoken } from '../words.js';
 import { CallPage } from './call.js';
 
 const HEIGHT = 52;
@@ -15,8 +15,7 @@ const HEIGHT = 52;
 /** @param {{ call: any }} props */
 function Row({ call }) {
   const { direction, call_status: status, missed, live, contact, line, duration } = call;
-  const number = contact?.phone_number ?? party(contact?.handle);
-  const name = contact?.display_name && contact.display_name !== number ? contact.display_name : number;
+  const { name } = calledAs(contact);
   return html`<a class="call-line" href=${`/calls/${call.external_id}`}>
     <span class="quiet"><${When} at=${call.call.start_time} /></span>
     <strong class="cut">${name}</strong>
@@ -31,7 +30,7 @@ function Row({ call }) {
 /** What the stream says of a call. @param {any} call @param {import('../feed.js').Frame} frame */
 function patched(call, { data: { entry, changed, handle, name } }) {
   if (changed === 'name' && call.contact?.handle === handle) {
-    return { ...call, contact: { ...call.contact, display_name: name ?? call.contact.phone_number } };
+    return { ...call, contact: renamed(call.contact, name) };
   }
   if (entry?.sid !== call.external_id) return call;
   const { status, live, missed, duration, startTime } = entry;

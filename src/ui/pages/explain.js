@@ -1,9 +1,9 @@
 // Why a call is what it is, in plain sentences: what Twilio said, when, what was decided, and what changed.
 
-import { get, may, query } from '../api.js';
+import { may } from '../api.js';
 import { Icon, Loaded } from '../parts.js';
 import { told } from '../past.js';
-import { useResource } from '../resource.js';
+import { read, useResource } from '../resource.js';
 import { html } from '../view.js';
 import { exactly, party, spoken } from '../words.js';
 
@@ -142,7 +142,7 @@ function Step({ step, root }) {
  *   `upTo`: nothing after this position
  */
 export function Explain({ sid, upTo, isOfIt }) {
-  const story = useResource([sid], ({ signal, after }) => get(`/api/calls/${sid}/explain${query({ min_position: after || null })}`, signal), isOfIt);
+  const story = useResource([sid], read(`/api/calls/${sid}/explain`), isOfIt);
   return html`<${Loaded} of=${story} what="the story of this call">${(/** @type {any} */ { steps, root_sid }) => {
     const known = steps.flatMap((/** @type {any} */ step) => {
       if (upTo === null) return [step];

@@ -6,7 +6,7 @@ import { Empty, Icon, Loaded, Standing, When } from '../parts.js';
 import { parts, place, withQuery } from '../route.js';
 import { Rows } from '../rows.js';
 import { html } from '../view.js';
-import { count, instant, party, standing, towards } from '../words.js';
+import { called, calledAs, count, instant, renamed, standing, towards } from '../words.js';
 import { Thread } from './thread.js';
 
 const HEIGHT = 76;
@@ -38,9 +38,7 @@ function Views() {
 
 /** What people are called by, and the number beside it if that is another thing. @param {any} conversation */
 export function nameOf({ contact, external_id }) {
-  const number = contact?.phone_number ?? party(contact?.handle ?? (contact === null ? null : external_id));
-  const name = contact?.display_name && contact.display_name !== number ? contact.display_name : null;
-  return { name: name ?? number, number: name && number };
+  return contact === undefined ? called({ handle: external_id }) : calledAs(contact);
 }
 
 /** @param {{ thread: any, isOpen: boolean }} props */
@@ -61,7 +59,7 @@ function Row({ thread, isOpen }) {
 function patched(thread, { name, data }) {
   if (name === 'contact.updated' && data.handle === thread.external_id && thread.contact) {
     const { contact } = thread;
-    if (data.changed === 'name') return { ...thread, contact: { ...contact, display_name: data.name ?? contact.phone_number } };
+    if (data.changed === 'name') return { ...thread, contact: renamed(contact, data.name) };
     if (data.changed === 'tags') return { ...thread, contact: { ...contact, tags: data.tags } };
   }
   const about = data.entry ?? data;

@@ -1,10 +1,10 @@
 // What calls came to: in figures, over time, by the hours of the week, by line and by direction.
 
-import { get, query } from '../api.js';
+import { query } from '../api.js';
 import { isOver } from '../feed.js';
 import { useKeys } from '../keys.js';
 import { Empty, Loaded, today } from '../parts.js';
-import { useResource } from '../resource.js';
+import { read, useResource } from '../resource.js';
 import { place, setQuery, withQuery } from '../route.js';
 import { html, useId, useState } from '../view.js';
 import { count, party, share, spoken, timeZone, towards } from '../words.js';
@@ -24,8 +24,7 @@ function useStats(by, span) {
   const { query: given } = place.value;
   const asked = { by, tz: timeZone, from: span.from, to: span.to, direction: given.get('direction'), number: given.get('number') };
   const key = query(asked);
-  const load = (/** @type {import('../resource.js').Asked} */ { signal, after }) => get(`/api/stats${query({ ...asked, min_position: after || null })}`, signal);
-  return useResource([key], load, isOver, { apart: APART, isLate: true });
+  return useResource([key], read('/api/stats', asked), isOver, { apart: APART, isLate: true });
 }
 
 const range = (/** @type {string} */ name) => setQuery({ range: name, from: null, to: null, by: null });
@@ -79,7 +78,7 @@ const Total = ({ total }) => html`<section class="card" aria-labelledby="total">
  * The same figures for each of some groups of calls.
  * @param {{ caption: string, of: string, rows: any[], name: (row: any) => any }} props
  */
-const Table = ({ caption, of, rows, name }) => html`<div class="wide" role="region" tabindex="0" aria-label="${caption}, scrolls sideways">
+const Table = ({ caption, of, rows, name }) => html`<div class="scrolling" role="region" tabindex="0" aria-label="${caption}, scrolls sideways">
   <table class="table"><caption class="spoken">${caption}</caption>
     <thead><tr><th scope="col">${of}</th><th scope="col">Calls</th><th scope="col">Answered</th><th scope="col">Answer rate</th><th scope="col">Missed</th>
       <th scope="col">No answer</th><th scope="col">Busy</th><th scope="col">Failed</th><th scope="col">Cancelled</th><th scope="col">Mean talk</th><th scope="col">Mean wait</th></tr></thead>

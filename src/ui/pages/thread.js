@@ -1,14 +1,14 @@
 // One thread: whom it is with, what people have written down, and each call as one entry.
 
 import { announce, complain } from '../announce.js';
-import { Refused, change, get, may, query } from '../api.js';
+import { Refused, change, may } from '../api.js';
 import { Editable, undoable } from '../editing.js';
 import { useKeys } from '../keys.js';
 import { useListing } from '../listing.js';
 import { Direction, Empty, Icon, Loaded, Standing, When, today } from '../parts.js';
 import { TimeSlider, moment, useLookingBack } from '../past.js';
 import { Player } from '../player.js';
-import { useResource } from '../resource.js';
+import { read, useResource } from '../resource.js';
 import { place, withQuery } from '../route.js';
 import { html, useEffect, useRef, useState } from '../view.js';
 import { count, dayOf, exactly, instant, party, spoken } from '../words.js';
@@ -51,7 +51,7 @@ function PastCard({ contact, thread }) {
 
 /** @param {{ contactId: string, thread: any }} props */
 function Card({ contactId, thread }) {
-  const card = useResource([contactId], ({ signal, after }) => get(`/api/contacts/${contactId}${query({ min_position: after || null })}`, signal),
+  const card = useResource([contactId], read(`/api/contacts/${contactId}`),
     ({ name, data }) => name === 'contact.updated' && data.handle === thread.external_id);
   const locked = !may('dispatcher');
   return html`<${Loaded} of=${card} what="what is known of them">${(/** @type {any} */ { name, notes, tags, phone_number, handle, version }) => html`
@@ -214,14 +214,14 @@ function Older({ listing }) {
 
 /** @param {{ id: string }} props */
 function Past({ id }) {
-  const moments = useResource([id], ({ signal, after }) => get(`/api/conversations/${id}/moments${query({ limit: 200, min_position: after || null })}`, signal), about(id));
+  const moments = useResource([id], read(`/api/conversations/${id}/moments`, { limit: 200 }), about(id));
   return html`<${Loaded} of=${moments} what="what was recorded">${(/** @type {any} */ page) =>
     html`<${TimeSlider} events=${page.moments.toReversed()} what="thread" isCut=${page.next_before !== null} />`}<//>`;
 }
 
 /** @param {{ id: string }} props */
 export function Thread({ id }) {
-  const thread = useResource([id], ({ signal, after }) => get(`/api/conversations/${id}${query({ min_position: after || null })}`, signal), about(id));
+  const thread = useResource([id], read(`/api/conversations/${id}`), about(id));
   const asOf = moment();
   const { listing: calls, isThere } = useCalls(id, asOf);
   const [isLooking, look] = useLookingBack();

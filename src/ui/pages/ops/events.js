@@ -6,10 +6,10 @@ import { place, setQuery, withQuery } from '../../route.js';
 import { html, useEffect, useRef } from '../../view.js';
 import { count } from '../../words.js';
 import { usePages } from './paged.js';
-import { Do, Facts, Field, Filters, Foldout, Folds, Json, Moment, Tag } from './shared.js';
+import { Do, Facts, Field, Filters, Foldout, Folds, JOBS, Json, Moment, Tag } from './shared.js';
 
 const TYPES = ['call.created', 'call.status_changed', 'call.dial_completed', 'call.details_reconciled', 'recording.ready'];
-const SOURCES = ['webhook', 'reconcile_hot', 'reconcile_warm', 'reconcile_cold', 'sync_initial', 'sync_today', 'sync_recent', 'reconcile_range'];
+const SOURCES = ['webhook', ...JOBS];
 const CLEARS = ['position'];
 const LIMIT = 100;
 /** Events before the one that a link leads to, so that it is seen where it stands. */

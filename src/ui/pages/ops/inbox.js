@@ -8,7 +8,7 @@ import { place, setQuery } from '../../route.js';
 import { html, useEffect, useRef, useState } from '../../view.js';
 import { count } from '../../words.js';
 import { usePages } from './paged.js';
-import { Confirm, Do, EVERY, Facts, Field, Filters, Foldout, Folds, Json, Moment, Tag, useDoing } from './shared.js';
+import { Confirm, Do, EVERY, Facts, Field, Filters, Foldout, Folds, JOBS, Json, Moment, Tag, useDoing, usePolling } from './shared.js';
 
 const STATES = /** @type {Record<string, { word: string, icon: string, tone: string }>} */ ({
   pending: { word: 'Waiting', icon: 'wait', tone: 'waiting' },
@@ -18,7 +18,7 @@ const STATES = /** @type {Record<string, { word: string, icon: string, tone: str
   dead_letter: { word: 'Given up', icon: 'failed', tone: 'bad' },
 });
 const OUTCOMES = /** @type {Record<string, string>} */ ({ recorded: 'recorded', already_so: 'known already', refused: 'refused' });
-const SOURCES = ['twilio_voice', 'twilio_recording', 'reconcile_hot', 'reconcile_warm', 'reconcile_cold', 'sync_initial', 'sync_today', 'sync_recent', 'reconcile_range'];
+const SOURCES = ['twilio_voice', 'twilio_recording', ...JOBS];
 const TYPES = ['call-status', 'call-inbound', 'dial-action', 'recording-complete'];
 const CLEARS = ['row'];
 
@@ -116,10 +116,8 @@ export function Inbox() {
   // What somebody reads is not moved away.
   useEffect(() => {
     isHeld.current = !!open;
-    if (open) return;
-    const timer = setInterval(() => !document.hidden && !resource.request && resource.reload(), EVERY);
-    return () => clearInterval(timer);
   }, [resource, !open]);
+  usePolling(resource, open ? null : EVERY);
   const reload = async () => {
     isHeld.current = false;
     await resource.reload();

@@ -1,4 +1,4 @@
-// What the pages of operations have in common: lists that are read page by page, rows that open, and asking before
+// What the pages of operations have in common: what is asked for again and again, rows that open, and asking before
 // something is done.
 
 import { complain } from '../../announce.js';
@@ -8,6 +8,9 @@ import { useResource } from '../../resource.js';
 import { place, setQuery } from '../../route.js';
 import { html, useEffect, useId, useRef, useState } from '../../view.js';
 import { exactly } from '../../words.js';
+
+/** Who asks Twilio, as what came of it is named. */
+export const JOBS = ['reconcile_hot', 'reconcile_warm', 'reconcile_cold', 'sync_initial', 'sync_today', 'sync_recent', 'reconcile_range'];
 
 /** How often what the stream does not tell of is asked for, in milliseconds. */
 export const EVERY = 5_000;
@@ -22,6 +25,16 @@ export const EVERY = 5_000;
  */
 export function usePolled(key, load, every = EVERY) {
   const resource = useResource(key, load);
+  usePolling(resource, every);
+  return resource;
+}
+
+/**
+ * Asks for a resource again and again while somebody looks.
+ * @param {import('../../resource.js').Resource<any>} resource
+ * @param {number | null} every null: not by itself
+ */
+export function usePolling(resource, every) {
   useEffect(() => {
     if (every === null) return;
     const timer = setInterval(() => {
@@ -29,7 +42,6 @@ export function usePolled(key, load, every = EVERY) {
     }, every);
     return () => clearInterval(timer);
   }, [resource, every]);
-  return resource;
 }
 
 /**
@@ -86,7 +98,7 @@ export function Json({ label, value }) {
 }
 
 /** A table that scrolls by itself where it does not fit. @param {{ caption: string, head: string[], children?: any }} props */
-export const Table = ({ caption, head, children }) => html`<div class="wide" role="region" tabindex="0" aria-label="${caption}, scrolls sideways">
+export const Table = ({ caption, head, children }) => html`<div class="scrolling" role="region" tabindex="0" aria-label="${caption}, scrolls sideways">
   <table class="ops-table"><caption class="spoken">${caption}</caption>
     <thead><tr>${head.map((name) => html`<th key=${name} scope="col">${name}</th>`)}</tr></thead>
     <tbody>${children}</tbody></table></div>`;

@@ -41,7 +41,7 @@ export function Heat({ buckets, chosen }) {
       </select>
       <span class="scale quiet" aria-hidden="true">${measure.say(0)}<span class="scale-bar scale-${measure.measure}"></span>${measure.say(most)}</span>
     </p>
-    <div class="wide" role="region" tabindex="0" aria-label="Hours of the week, scrolls sideways">
+    <div class="scrolling" role="region" tabindex="0" aria-label="Hours of the week, scrolls sideways">
       <table class="heat heat-${measure.measure}">
         <caption class="spoken">${measure.name} by hour and day of the week</caption>
         <thead><tr><th scope="col"><span class="spoken">Day</span></th>
